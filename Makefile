@@ -1,0 +1,65 @@
+# One verb per habit. `make book` and `make test` work as the very first command on a machine that has only
+# Python 3.11 or later, git and make: each sets up .venv before it starts.
+SHELL  := /bin/bash
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# Two torch programs on the same cores slow each other down manyfold, so parallel tests take one thread each.
+WORKERS ?= 2
+
+.PHONY: help book test lab serve fetch format lint types bench assignments clean
+.DEFAULT_GOAL := help
+
+help:  ## list the verbs
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "llmrec needs Python 3.11 or later; '$(PYTHON)' is $$($(PYTHON) -V). Name another: make book PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+book: $(READY)  ## set up, execute every chapter, build the site (FRESH=1 forgets earlier runs)
+	$(BIN)/python -m llmrec_lite.site build $(if $(FRESH),--fresh)
+
+test: $(READY) lint types  ## set up and run every test (the site is built clean and read in a browser)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not site"
+	$(BIN)/python -m pytest -m site
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+serve: $(READY)  ## look at the built site
+	$(BIN)/python -m llmrec_lite.site serve
+
+fetch: $(READY)  ## download data and models now, to be offline afterwards
+	$(BIN)/llmrec fetch
+
+format: $(READY)  ## put code and notebooks into the one shape
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet llmrec_lite tests book
+	$(BIN)/ruff format --quiet --line-length 88 notebooks
+	$(BIN)/nbstripout notebooks/*.ipynb notebooks/assignments/*.ipynb
+
+lint: $(READY)  ## style, and the anatomy of the notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet llmrec_lite tests book
+	$(BIN)/ruff format --check --quiet --line-length 88 notebooks
+	$(BIN)/python -m llmrec_lite.checks
+
+types: $(READY)  ## static types
+	$(BIN)/mypy
+
+bench: $(READY)  ## speed beside the named libraries, as ratios
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python tests/benchmarks/run.py
+
+assignments: $(READY)  ## the student versions of the assignments, without solutions, in _build/assignments
+	$(BIN)/python -m llmrec_lite.checks release
+
+clean:  ## remove what was built (the downloads stay in the user's cache)
+	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

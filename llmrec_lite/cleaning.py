@@ -1,0 +1,133 @@
+"""Chapter 1: what is wrong with a log, row by row, and what to do about it.
+
+Finding and mending are kept apart: `find_problems` and `find_bursts` only look, `clean` mends and says
+what it did. A row number counts the rows after the header, from 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+# What the columns of a data set can hold: float32 ratings, int64 seconds.
+LARGEST = {"rating": float(np.finfo(np.float32).max), "timestamp": 2.0**62}
+
+
+class DataError(ValueError):
+    """Input data that cannot be used as it is; the message names the rows or columns."""
+
+
+def find_problems(interactions: pd.DataFrame, rating_range: tuple[float, float] | None = None) -> pd.DataFrame:
+    """Find rows that no recommender should be trained on.
+
+    Args:
+        interactions: columns user_id, item_id, rating, timestamp.
+        rating_range: lowest and highest rating allowed; None allows every finite number.
+
+    Returns:
+        One row a problem: row (from 1), column, problem ("missing", "not a number", "infinite", "too large",
+        "out of range" or "duplicate of row N") and value, ordered by row. Only valid rows count as duplicates.
+    """
+    interactions = interactions.reset_index(drop=True)
+    found = []
+
+    def note(mask: pd.Series | np.ndarray, column: str, problem: str) -> None:
+        for position in np.flatnonzero(mask):
+            found.append((position + 1, column, problem, interactions[column].iloc[position]))
+
+    for column in ("user_id", "item_id"):
+        note(interactions[column].isna(), column, "missing")
+    for column in ("rating", "timestamp"):
+        number = pd.to_numeric(interactions[column], errors="coerce").astype("float64")
+        note(interactions[column].isna(), column, "missing")
+        note(number.isna() & interactions[column].notna(), column, "not a number")
+        note(np.isinf(number), column, "infinite")
+        note(np.isfinite(number) & (number.abs() > LARGEST[column]), column, "too large")
+        if column == "rating" and rating_range is not None:
+            low, high = rating_range
+            note(
+                (np.isfinite(number) & ((number < low) | (number > high))),
+                column,
+                f"out of range {low} to {high}",
+            )
+    # A row that repeats an invalid one is the only usable copy, so it must not go as well.
+    valid = interactions.drop(index=[row - 1 for row, *_ in found])
+    # Rows at the same second are one visit told twice. Without timestamps all rows are at second 0.
+    key = [valid[name] for name in ("user_id", "item_id", "timestamp")]
+    first = valid.index.to_series().groupby(key).transform("min")
+    for position in valid.index[first != valid.index]:
+        twin = f"duplicate of row {first[position] + 1}"
+        found.append((position + 1, "user_id", twin, interactions["user_id"].iloc[position]))
+    table = pd.DataFrame(found, columns=["row", "column", "problem", "value"])
+    return table.astype({"row": "int64"}).sort_values("row", kind="stable", ignore_index=True)
+
+
+def describe_problems(problems: pd.DataFrame, most: int = 10) -> str:
+    """Say in words what `find_problems` found, the first `most` of them row by row."""
+    lines = [f"  row {row.row}: {row.column} {row.value!r}: {row.problem}" for row in problems.head(most).itertuples()]
+    if len(problems) > most:
+        lines.append(f"  ... and {len(problems) - most:,} more")
+    hint = 'mend the file, or pass invalid="drop" to leave those rows out'
+    return "\n".join([f"{problems['row'].nunique():,} rows cannot be used ({hint}):", *lines])
+
+
+def find_bursts(interactions: pd.DataFrame, most: int = 100, seconds: int = 60) -> pd.DataFrame:
+    """Find users who rate faster than a person can have watched, or even read.
+
+    A burst is a window of `seconds` with at least `most` ratings of one user. It is a sign (a robot, a
+    bulk import, a page that shows many films at once), not an error: nothing is removed.
+
+    Returns:
+        One row a user with a burst: user_id, ratings (the most within one window), start (timestamp).
+    """
+    rows = []
+    for user_id, times in interactions.groupby("user_id", sort=False)["timestamp"]:
+        times = np.sort(times.to_numpy())
+        within = np.searchsorted(times, times + seconds, side="right") - np.arange(len(times))
+        if within.max() >= most:
+            rows.append((user_id, int(within.max()), int(times[within.argmax()])))
+    table = pd.DataFrame(rows, columns=["user_id", "ratings", "start"])
+    return table.sort_values("ratings", ascending=False, kind="stable", ignore_index=True)
+
+
+@dataclass(frozen=True)
+class CleaningReport:
+    """What `clean` did: rows before and after, and the rows each step removed, by name."""
+
+    before: int
+    after: int
+    removed: dict[str, int]
+
+    def table(self) -> pd.DataFrame:
+        """Return the report as a table with the columns step and rows."""
+        steps = [("rows read", self.before), *((f"- {k}", v) for k, v in self.removed.items())]
+        return pd.DataFrame([*steps, ("rows kept", self.after)], columns=["step", "rows"])
+
+
+def clean(
+    interactions: pd.DataFrame, rating_range: tuple[float, float] | None = None
+) -> tuple[pd.DataFrame, CleaningReport]:
+    """Drop invalid rows, then keep only each user's latest rating of an item.
+
+    Returns:
+        The cleaned table, in its old order with a fresh index, and the report.
+    """
+    interactions = interactions.reset_index(drop=True)
+    problems = find_problems(interactions, rating_range)
+    kind = problems["problem"].str.replace(r" (of row|-|\d).*$", "", regex=True)
+    removed = problems.assign(kind=kind).drop_duplicates("row").groupby("kind", sort=False).size().to_dict()
+    kept = interactions.drop(interactions.index[problems["row"].unique() - 1])
+    in_time = kept.assign(timestamp=pd.to_numeric(kept["timestamp"])).sort_values("timestamp", kind="stable")
+    latest = in_time.drop_duplicates(["user_id", "item_id"], keep="last").index
+    removed["rated again later"] = len(kept) - len(latest)
+    kept = kept.loc[kept.index.isin(latest)].reset_index(drop=True)
+    return kept, CleaningReport(len(interactions), len(kept), {str(k): int(v) for k, v in removed.items()})
+
+
+def add_time_features(interactions: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with year, month, day, hour and weekday (0 = Monday) of every timestamp, in UTC."""
+    moment = pd.to_datetime(interactions["timestamp"], unit="s", utc=True).dt
+    parts = {name: getattr(moment, name) for name in ("year", "month", "day", "hour")}
+    return interactions.assign(**parts, weekday=moment.day_of_week)

@@ -1,0 +1,223 @@
+"""The command `llmrec`: films for a user, scores of a model, a table of all of them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from llmrec_lite import Dataset, evaluate, evaluate_ratings, load_movielens, recommenders, splits
+from llmrec_lite.assets import AssetError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+screen = Console()
+SPLITS: dict[str, Callable[[Dataset], splits.Split]] = {
+    "benchmark": splits.recommenders_split,
+    "random": splits.random_split,
+    "temporal": splits.temporal_split,
+    "leave-last-out": splits.leave_last_out,
+}
+
+InteractionsFile = Annotated[
+    Path | None, typer.Option(help="CSV, TSV or Parquet: user_id, item_id[, rating, timestamp].")
+]
+ItemsFile = Annotated[Path | None, typer.Option(help="CSV, TSV or Parquet: item_id[, title, year, genres, text].")]
+ModelName = Annotated[str, typer.Option(help=f"One of {', '.join(recommenders.MODELS)}.")]
+
+
+class UsageError(ValueError):
+    """What the user asked for cannot be done; the message says why and what can."""
+
+
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Assets to fetch; the one Part I needs where left out.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Fetch again what is there already.")] = False,
+) -> None:
+    """Download data and models, check them, and be offline afterwards."""
+    from llmrec_lite import assets
+
+    for name, folder in assets.fetch(names or ["movielens-100k"], force=force).items():
+        screen.print(f"{name}: {folder}", soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine, and say how to mend what is missing."""
+    from llmrec_lite import doctor as checks
+
+    raise typer.Exit(checks.run(screen))
+
+
+@app.command()
+def recommend(
+    user: Annotated[str | None, typer.Option(help="A user of the data, by id.")] = None,
+    likes: Annotated[
+        list[str] | None, typer.Option(help='A title you like, "Star Wars (1977)"; several times.')
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    model: ModelName = "DenoisingAutoencoder",
+    interactions: InteractionsFile = None,
+    items: ItemsFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Recommend items to a user of the data, or to you, by what you like."""
+    if (user is None) == (not likes):
+        raise UsageError("say for whom: either --user ID, or --likes TITLE (several times if you like)")
+    dataset = _load(interactions, items)
+    fitted = _make(model).fit(dataset)
+    if likes:
+        if not hasattr(fitted, "score_new"):
+            able = [name for name in recommenders.MODELS if hasattr(getattr(recommenders, name), "score_new")]
+            raise UsageError(f"{model} cannot meet new users; these can: {', '.join(able)}")
+        history = [(dataset.items["item_id"].iloc[_find_title(dataset, title)], 5.0) for title in likes]
+        found = _recommend_new(fitted, dataset, history, k)
+    else:
+        found = fitted.recommend([_user_id(dataset, str(user))], k)
+    found = found.merge(
+        dataset.items.assign(item=dataset.labels())[["item_id", "item", "genres"]], on="item_id", how="left"
+    )
+    found = found[["rank", "item_id", "item", "genres", "score"]]
+    if as_json:
+        print(json.dumps(json.loads(found.to_json(orient="records")), ensure_ascii=False, indent=1))
+        return
+    whom = escape(f"user {user}" if user else "somebody who likes " + ", ".join(likes or []))
+    table = Table("", "item", "genres", "score", title=f"For {whom} ({model})", title_justify="left")
+    for row in found.itertuples():
+        table.add_row(str(row.rank), escape(row.item), escape(row.genres.replace("|", ", ")), f"{row.score:.3f}")
+    screen.print(table if len(found) else f"Nothing to recommend: {whom} has seen every item.")
+
+
+@app.command(name="evaluate")
+def evaluate_command(
+    model: ModelName = "DenoisingAutoencoder",
+    split: Annotated[str, typer.Option(help=f"One of {', '.join(SPLITS)}.")] = "benchmark",
+    k: Annotated[int, typer.Option("-k", min=1, help="Length of the lists.")] = 10,
+    interactions: InteractionsFile = None,
+    items: ItemsFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Fit a model on a part of the data, and measure it on the rest."""
+    train, test = _split(split, _load(interactions, items))
+    fitted = _make(model).fit(train)
+    reports = [evaluate(fitted, train, test, k)]
+    if hasattr(fitted, "predict"):
+        reports.append(evaluate_ratings(fitted, test))
+    rows = [
+        (m, r.mean[m], *(r.interval.loc[m] if m in r.interval.index else (None, None)))
+        for r in reports
+        for m in r.mean.index
+    ]
+    if as_json:
+        print(json.dumps({m: {"mean": mean, "low": low, "high": high} for m, mean, low, high in rows}, indent=1))
+        return
+    table = Table("metric", "mean", "95% interval", title=f"{model}, {split} split, k = {k}", title_justify="left")
+    for metric, mean, low, high in rows:
+        table.add_row(metric, f"{mean:.4f}", "" if low is None else f"{low:.4f} to {high:.4f}")
+    screen.print(table)
+
+
+@app.command()
+def compare(
+    models: Annotated[list[str] | None, typer.Option("--model", help="A model to include; all where left out.")] = None,
+    split: Annotated[str, typer.Option(help=f"One of {', '.join(SPLITS)}.")] = "benchmark",
+    k: Annotated[int, typer.Option("-k", min=1, help="Length of the lists.")] = 10,
+    interactions: InteractionsFile = None,
+    items: ItemsFile = None,
+) -> None:
+    """Fit and measure every model with its default settings, and print the table."""
+    names = models or recommenders.MODELS
+    makers = [(name, _make(name)) for name in names]
+    train, test = _split(split, _load(interactions, items))
+    reports = [
+        evaluate(maker.fit(train), train, test, k, name=name)
+        for name, maker in track(makers, description="Fitting", console=Console(stderr=True))
+    ]
+    table = Table("model", f"nDCG@{k}", "95% interval", "precision", "recall", "hit rate", "coverage")
+    for report in sorted(reports, key=lambda r: -r.mean["ndcg"]):
+        mean, (low, high) = report.mean, report.interval.loc["ndcg"]
+        cells = [f"{mean[m]:.4f}" for m in ("ndcg", "precision", "recall", "hit_rate", "coverage")]
+        table.add_row(report.name, cells[0], f"{low:.3f} to {high:.3f}", *cells[1:])
+    screen.print(table)
+
+
+def _load(interactions: Path | None, items: Path | None) -> Dataset:
+    if interactions is None:
+        if items is not None:
+            raise UsageError("--items needs --interactions too")
+        return load_movielens()
+    return Dataset.from_files(interactions, items)
+
+
+def _make(name: str) -> Any:
+    by_lower = {model.lower(): model for model in recommenders.MODELS}
+    if name.lower() not in by_lower:
+        near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+        hint = f"; did you mean {by_lower[near[0]]}?" if near else f"; there are {', '.join(recommenders.MODELS)}"
+        raise UsageError(f"there is no model {name!r}{hint}")
+    return getattr(recommenders, by_lower[name.lower()])()
+
+
+def _split(name: str, dataset: Dataset) -> tuple[Dataset, Dataset]:
+    if name not in SPLITS:
+        raise UsageError(f"there is no split {name!r}; there are {', '.join(SPLITS)}")
+    return SPLITS[name](dataset)
+
+
+def _user_id(dataset: Dataset, text: str) -> Any:
+    """Return the id that reads like `text`: ids may be numbers, a command line has only strings."""
+    ids = dataset.users["user_id"]
+    matches = ids[ids.astype(str) == text]
+    if matches.empty:
+        some = ", ".join(map(str, ids.head(3)))
+        raise UsageError(f"there is no user {text!r} among the {len(ids):,} users ({some}, ...)")
+    return matches.iloc[0]
+
+
+def _find_title(dataset: Dataset, title: str) -> int:
+    """Return the index of the item called `title`, with or without its year; the most popular of several."""
+    labels, titles = dataset.labels().str.casefold(), dataset.items["title"].str.casefold()
+    wanted = title.casefold().strip()
+    matches = pd.Series(range(len(labels)))[(labels == wanted) | (titles == wanted)]
+    if matches.empty:
+        near = difflib.get_close_matches(wanted, labels.tolist(), n=3, cutoff=0.5)
+        inside = labels[labels.str.contains(wanted, regex=False)].index[:3].tolist()
+        similar = list(dict.fromkeys(inside + [labels[labels == n].index[0] for n in near]))[:4]
+        hint = "; did you mean " + " or ".join(dataset.labels()[similar]) + "?" if similar else ""
+        raise UsageError(f"there is no item called {title!r}{hint}")
+    counts = pd.Series(dataset.item_index).value_counts()
+    return int(max(matches, key=lambda index: counts.get(index, 0)))
+
+
+def _recommend_new(fitted: Any, dataset: Dataset, history: list[tuple[Any, float]], k: int) -> pd.DataFrame:
+    from llmrec_lite.recommenders.base import histories_to_matrix, top_k_unseen
+
+    items, scores = top_k_unseen(fitted.score_new([history]), histories_to_matrix([history], dataset), k)
+    found = items[0] >= 0
+    ids = dataset.items["item_id"].to_numpy()[items[0][found]]
+    return pd.DataFrame({"item_id": ids, "rank": range(1, len(ids) + 1), "score": scores[0][found]})
+
+
+def main() -> None:
+    """Run the command; an error that the user can mend is one line, not a traceback."""
+    try:
+        app()
+    except (AssetError, ValueError) as error:
+        Console(stderr=True).print(f"llmrec: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""Chapter 4: the one protocol behind every table of the book.
+
+scores -> mask what the user has seen in train -> top k -> metrics, kept per user -> bootstrap interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from llmrec_lite import metrics
+from llmrec_lite.data import Dataset
+from llmrec_lite.recommenders.base import RatingPredictor, Recommender, top_k_unseen
+
+# A root mean square averages squares, every other metric averages itself: the p of the mean (sum v^p / n)^(1/p).
+_POWER = {"rmse": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What an evaluation found: a value for every user, from which means and intervals follow.
+
+    Attributes:
+        name: the model's name.
+        per_user: one row a user with test data (index: raw user id), one column a metric.
+        weights: what each user counts in a mean, (n_users,): 1 for rankings, the number of test ratings
+            for ratings, so that the mean is over ratings as in published tables.
+        overall: metrics of all lists together, which no single user has: coverage and gini.
+        lists: item indices recommended, (n_users, k), -1 where a list is shorter; None for ratings.
+        seed: of the bootstrap.
+        resamples: how often the bootstrap draws the users anew.
+    """
+
+    name: str
+    per_user: pd.DataFrame
+    weights: np.ndarray
+    overall: dict[str, float] = field(default_factory=dict)
+    lists: np.ndarray | None = None
+    seed: int = 0
+    resamples: int = 1000
+
+    @cached_property
+    def mean(self) -> pd.Series:
+        """Every metric's mean over the users, and the overall metrics behind them."""
+        means = self._means(np.ones((1, len(self.per_user))))[0]
+        return pd.concat([pd.Series(means, self.per_user.columns), pd.Series(self.overall, dtype=float)])
+
+    @cached_property
+    def interval(self) -> pd.DataFrame:
+        """95% interval of every mean, columns low and high: percentiles of a bootstrap over users.
+
+        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+        """
+        return _percentiles(self._means(_draws(len(self.per_user), self.resamples, self.seed)), self.per_user)
+
+    def _means(self, counts: np.ndarray) -> np.ndarray:
+        """Means when user u occurs counts[b, u] times, (n_draws, n_metrics); nan values do not take part."""
+        values = self.per_user.to_numpy()
+        power = np.array([_POWER.get(name, 1) for name in self.per_user.columns])
+        weights = self.weights[:, None] * ~np.isnan(values)
+        with np.errstate(invalid="ignore"):
+            ratio = (counts @ (weights * np.nan_to_num(values) ** power)) / (counts @ weights)
+        return ratio ** (1 / power)
+
+    def __repr__(self) -> str:
+        low, high = self.interval["low"], self.interval["high"]
+        cells = [f"{m} {self.mean[m]:.4f} [{low[m]:.4f}, {high[m]:.4f}]" for m in self.per_user.columns[:4]]
+        return f"Report({self.name}, {len(self.per_user):,} users: {', '.join(cells)})"
+
+
+def evaluate(
+    model: Recommender,
+    train: Dataset,
+    test: Dataset,
+    k: int = 10,
+    *,
+    candidates: np.ndarray | None = None,
+    ties: Literal["random", "index"] = "random",
+    item_vectors: np.ndarray | None = None,
+    name: str | None = None,
+    batch: int = 1024,
+    seed: int = 0,
+) -> Report:
+    """Judge a fitted model by the k items it ranks highest for every user who has test interactions.
+
+    All items of the catalogue that the user has not met in `train` are candidates, unless `candidates` names
+    fewer; every item of the user's `test` interactions is relevant (filter `test` first where only high ratings
+    shall count).
+
+    Args:
+        model: fitted on `train`.
+        train: what the model knows; masked from the lists, and the source of popularity for novelty.
+        test: what the user went on to do.
+        k: length of the lists.
+        candidates: indices of the items that may be recommended, such as the new ones; all where None.
+        ties: how equal scores are ordered. The order of the catalogue often knows what is popular, so "index"
+            can flatter a model that cannot tell items apart.
+        item_vectors: (n_items, d); where given, the lists' diversity is measured as well.
+        name: of the model in tables; its class name by default.
+        batch: users scored at a time: memory is about batch * n_items * 8 bytes.
+        seed: of the order of ties and of the bootstrap.
+
+    Raises:
+        ValueError: train and test do not share one catalogue, no user has test data, or the candidates are no
+            item indices.
+    """
+    _check_shared(train, test)
+    relevant, seen = test.matrix(), train.matrix()
+    users = np.flatnonzero(np.diff(relevant.indptr))
+    # top_k_unseen breaks ties by position, so the positions are shuffled, or only candidates are given one.
+    order = np.arange(train.n_items) if candidates is None else np.unique(candidates)
+    if not order.size or order[0] < 0 or order[-1] >= train.n_items:
+        raise ValueError(f"candidates must be some of the item indices 0..{train.n_items - 1}, not {candidates!r}")
+    if ties == "random":
+        order = np.random.default_rng(seed).permutation(order)
+    lists = []
+    for start in range(0, len(users), batch):
+        some = users[start : start + batch]
+        scores = np.array(model.score(some), dtype=np.float32)
+        met = seen[some].tocoo()
+        scores[met.row, met.col] = -np.inf
+        best, _ = top_k_unseen(scores[:, order], None, k)
+        lists.append(np.where(best >= 0, order[best], -1))
+    ranked = np.concatenate(lists)
+    hits, n_relevant = metrics.hits_at_k(ranked, relevant[users], k)
+    values = {m: f.on_hits(hits, n_relevant, k) for m, f in metrics.RANKING_METRICS.items()}  # type: ignore[attr-defined]
+    popularity = np.diff(seen.tocsc().indptr)
+    values["novelty"] = metrics.novelty(ranked, popularity, train.n_users)
+    if item_vectors is not None:
+        values["diversity"] = metrics.intra_list_diversity(ranked, item_vectors)
+    overall = {
+        "coverage": metrics.coverage(ranked, train.n_items),
+        "gini": metrics.gini(ranked, train.n_items),
+    }
+    per_user = pd.DataFrame(values, index=pd.Index(train.users["user_id"].iloc[users], name="user_id"))
+    return Report(name or type(model).__name__, per_user, np.ones(len(users)), overall, ranked, seed)
+
+
+def evaluate_ratings(model: RatingPredictor, test: Dataset, *, name: str | None = None, seed: int = 0) -> Report:
+    """Judge a fitted model by its predictions of the ratings in `test`, in units of the rating.
+
+    Raises:
+        ValueError: test is empty, or a prediction is not finite.
+    """
+    if not len(test):
+        raise ValueError("test is empty: there is nothing to measure")
+    predicted = np.asarray(model.predict(test.user_index, test.item_index), dtype=float)
+    if not np.isfinite(predicted).all():
+        raise ValueError(f"{type(model).__name__} predicts {predicted[~np.isfinite(predicted)][0]} for a rating")
+    error = predicted - test.ratings
+    count = np.bincount(test.user_index, minlength=test.n_users)
+    users = np.flatnonzero(count)
+    squared = np.bincount(test.user_index, error**2, test.n_users)[users] / count[users]
+    absolute = np.bincount(test.user_index, abs(error), test.n_users)[users] / count[users]
+    index = pd.Index(test.users["user_id"].iloc[users], name="user_id")
+    per_user = pd.DataFrame({"rmse": np.sqrt(squared), "mae": absolute}, index=index)
+    return Report(name or type(model).__name__, per_user, count[users].astype(float), seed=seed)
+
+
+def compare(first: Report, second: Report, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Compare two reports on the same users, metric by metric, in pairs.
+
+    Pairing takes out what makes a user easy or hard for every model, so a difference can be sure although
+    the two intervals overlap.
+
+    Returns:
+        Columns difference (first minus second), low and high (95% interval of a paired bootstrap) and p
+        (two-sided, of a randomization test that swaps the two models user by user; Smucker, Allan and
+        Carterette, CIKM 2007).
+
+    Raises:
+        ValueError: the reports are not about the same users.
+    """
+    if not first.per_user.index.equals(second.per_user.index):
+        raise ValueError(f"{first.name} and {second.name} were evaluated on different users; nothing to pair")
+    shared = [m for m in first.per_user.columns if m in second.per_user.columns]
+    a, b = (_subset(report, shared) for report in (first, second))
+    counts = _draws(len(a.per_user), resamples, seed)
+    table = _percentiles(a._means(counts) - b._means(counts), a.per_user)
+    observed = a.mean[shared] - b.mean[shared]
+    keep = np.random.default_rng(seed + 1).random((resamples, len(a.per_user))) < 0.5
+    swapped = _swapped_difference(a, b, keep)
+    p = ((abs(swapped) >= abs(observed.to_numpy()) - 1e-12).sum(0) + 1) / (resamples + 1)
+    table.insert(0, "difference", observed)
+    return table.assign(p=np.where(observed.isna(), np.nan, p))  # no difference, no verdict on it
+
+
+def search(
+    model: Callable[..., Recommender],
+    settings: Iterable[Mapping[str, Any]],
+    train: Dataset,
+    valid: Dataset,
+    metric: str = "ndcg",
+    k: int = 10,
+) -> pd.DataFrame:
+    """Try settings on validation data that were cut from train, never on test.
+
+    Args:
+        model: makes a model from a setting, a class for example.
+        settings: keyword arguments, one mapping a try.
+        train: to fit on.
+        valid: to judge by; cut from the training data.
+        metric: of `evaluate`; "rmse" and "mae" are of `evaluate_ratings`, and there the smallest is best.
+        k: length of the lists.
+
+    Returns:
+        One row a setting: its values and the metric, best first.
+    """
+    errors = metric in ("rmse", "mae")
+    rows = []
+    for setting in settings:
+        fitted: Any = model(**setting).fit(train)
+        report = evaluate_ratings(fitted, valid) if errors else evaluate(fitted, train, valid, k)
+        rows.append({**setting, metric: report.mean[metric]})
+    return pd.DataFrame(rows).sort_values(metric, ascending=errors, ignore_index=True)
+
+
+def _draws(n_users: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each user occurs in each bootstrap sample, (resamples, n_users)."""
+    drawn = np.random.default_rng(seed).integers(n_users, size=(resamples, n_users))
+    drawn += np.arange(resamples)[:, None] * n_users
+    return np.bincount(drawn.ravel(), minlength=resamples * n_users).reshape(resamples, n_users).astype(float)
+
+
+def _percentiles(means: np.ndarray, per_user: pd.DataFrame) -> pd.DataFrame:
+    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+    return pd.DataFrame({"low": low, "high": high}, index=per_user.columns)
+
+
+def _subset(report: Report, columns: list[str]) -> Report:
+    return Report(report.name, report.per_user[columns], report.weights)
+
+
+def _swapped_difference(a: Report, b: Report, keep: np.ndarray) -> np.ndarray:
+    """Difference of the means when user u's values change sides unless keep[s, u], (n_swaps, n_metrics)."""
+    columns = a.per_user.columns
+    both = Report("both", pd.DataFrame(np.vstack([a.per_user, b.per_user]), columns=columns), np.tile(a.weights, 2))
+    kept = keep.astype(float)
+    first = both._means(np.hstack([kept, 1 - kept]))
+    second = both._means(np.hstack([1 - kept, kept]))
+    return first - second
+
+
+def _check_shared(train: Dataset, test: Dataset) -> None:
+    for kind in ("user", "item"):
+        ours, theirs = (getattr(d, f"{kind}s")[f"{kind}_id"] for d in (train, test))
+        if not ours.equals(theirs):
+            raise ValueError(
+                f"train and test have different {kind} tables; cut them from one data set with llmrec_lite.splits"
+            )
+    if not len(test):
+        raise ValueError("test is empty: there is nothing to measure")

@@ -1,0 +1,197 @@
+"""Chapter 3: matrix factorization, for ratings (SGD), for implicit feedback (ALS) and for order (BPR)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+from tqdm.auto import trange
+
+from llmrec_lite.data import Dataset
+from llmrec_lite.recommenders.base import BaseRecommender, History, histories_to_matrix
+
+
+class BiasedMF(BaseRecommender):
+    """Predict r_ui = mu + b_u + b_i + p_u . q_i, fitted by stochastic gradient descent in small batches.
+
+    Minimizes the squared error plus l2 * (b_u^2 + b_i^2 + |p_u|^2 + |q_i|^2) over the known ratings
+    (Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", 2009, eq. 5).
+
+    Args:
+        factors: length of p_u and q_i.
+        epochs: passes over the ratings.
+        learning_rate: size of a step at first; it falls to zero in a straight line.
+        l2: penalty on factors; `bias_l2` on biases.
+        batch: ratings a step. One rating a step is the textbook's; a few hundred are as good and faster.
+        seed: of the start and of the order.
+
+    Memory is 8 (n_users + n_items) factors bytes.
+    """
+
+    def __init__(
+        self,
+        factors: int = 64,
+        epochs: int = 40,
+        learning_rate: float = 0.02,
+        l2: float = 0.08,
+        bias_l2: float = 0.01,
+        batch: int = 64,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> None:
+        self.factors, self.epochs, self.learning_rate = factors, epochs, learning_rate
+        self.l2, self.bias_l2, self.batch, self.seed, self.progress = l2, bias_l2, batch, seed, progress
+
+    def _fit(self, train: Dataset) -> None:
+        rng = np.random.default_rng(self.seed)
+        self.mean_ = float(train.ratings.mean())
+        # One more column for the biases: p_u = [factors, b_u, 1] and q_i = [factors, 1, b_i] give
+        # p_u . q_i + b_u + b_i in a single product, so that one update serves all.
+        f = self.factors
+        self.user_ = rng.normal(0, 0.1, (train.n_users, f + 2)).astype(np.float32)
+        self.item_ = rng.normal(0, 0.1, (train.n_items, f + 2)).astype(np.float32)
+        self.user_[:, f], self.user_[:, f + 1], self.item_[:, f], self.item_[:, f + 1] = 0, 1, 1, 0
+        penalty = np.full(f + 2, self.l2, np.float32)
+        penalty[f:] = self.bias_l2
+        user_free, item_free = np.ones(f + 2, np.float32), np.ones(f + 2, np.float32)
+        user_free[f + 1], item_free[f] = 0, 0  # the two constant ones stay
+        users, items, ratings = train.user_index, train.item_index, train.ratings - self.mean_
+        n_batches = -(-len(ratings) // self.batch)
+        for epoch in trange(self.epochs, disable=not self.progress, desc="BiasedMF"):
+            step = self.learning_rate * (1 - epoch / self.epochs)
+            for rows in np.array_split(rng.permutation(len(ratings)), n_batches):
+                u, i = users[rows], items[rows]
+                p, q = self.user_[u], self.item_[i]
+                error = (ratings[rows] - np.einsum("nf,nf->n", p, q))[:, None]
+                _add_rows(self.user_, u, step * user_free * (error * q - penalty * p))
+                _add_rows(self.item_, i, step * item_free * (error * p - penalty * q))
+
+    def _score(self, users: np.ndarray) -> np.ndarray:
+        return self.mean_ + self.user_[users] @ self.item_.T
+
+    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Return the rating expected for each pair of indices, (len(users),), not clipped to the scale."""
+        self._fitted()
+        return self.mean_ + np.einsum("nf,nf->n", self.user_[users], self.item_[items])
+
+
+def _add_rows(table: np.ndarray, rows: np.ndarray, update: np.ndarray) -> None:
+    """table[rows[j]] += update[j] for every j, also where a row occurs more than once.
+
+    (Plain `table[rows] += update` keeps only one of the updates of a row that occurs twice.)
+    """
+    if not len(rows):
+        return
+    order = np.argsort(rows, kind="stable")
+    rows = rows[order]
+    starts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
+    table[rows[starts]] += np.add.reduceat(update[order], starts, axis=0)
+
+
+class ALS(BaseRecommender):
+    """Factorize "met or not" with more confidence in what was met, by alternating least squares.
+
+    Minimizes sum over all u, i of c_ui (x_ui - p_u . q_i)^2 + l2 (|p|^2 + |q|^2) with c_ui = 1 + alpha x_ui
+    (Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008).
+
+    Args:
+        factors: length of p_u and q_i.
+        alpha: extra confidence in a met item.
+        l2: penalty.
+        sweeps: how often users and items are solved in turn.
+        seed: of the start.
+
+    A sweep costs (n_users + n_items) factors^3 + n_interactions factors^2 operations.
+    """
+
+    def __init__(
+        self, factors: int = 64, alpha: float = 4.0, l2: float = 40.0, sweeps: int = 15, seed: int = 0
+    ) -> None:
+        if sweeps < 1:
+            raise ValueError(f"sweeps must be at least 1, not {sweeps}")
+        self.factors, self.alpha, self.l2, self.sweeps, self.seed = factors, alpha, l2, sweeps, seed
+
+    def _fit(self, train: Dataset) -> None:
+        by_user = train.matrix()
+        by_item = by_user.T.tocsr()
+        rng = np.random.default_rng(self.seed)
+        self.item_ = rng.normal(0, 0.1, (train.n_items, self.factors))
+        for _ in range(self.sweeps):
+            self.user_ = self._solve(by_user, self.item_)
+            self.item_ = self._solve(by_item, self.user_)
+
+    def _solve(self, met: sparse.csr_array, other: np.ndarray) -> np.ndarray:
+        """Best rows given the other side, (met.shape[0], factors).
+
+        Row u solves (Y^T Y + alpha Y_u^T Y_u + l2 I) p_u = (1 + alpha) Y_u^T 1, Y_u being the rows of Y met by u.
+        """
+        shared = other.T @ other + self.l2 * np.eye(self.factors)
+        solved = np.zeros((met.shape[0], self.factors))
+        for row in np.flatnonzero(np.diff(met.indptr)):
+            own = other[met.indices[met.indptr[row] : met.indptr[row + 1]]]
+            solved[row] = np.linalg.solve(shared + self.alpha * own.T @ own, (1 + self.alpha) * own.sum(0))
+        return solved
+
+    def _score(self, users: np.ndarray) -> np.ndarray:
+        return self.user_[users] @ self.item_.T
+
+    def score_new(self, histories: Sequence[History]) -> np.ndarray:
+        """Score all items for users who were not in train by solving for their factors (fold-in)."""
+        folded = self._solve(histories_to_matrix(histories, self._fitted()), self.item_)
+        return (folded @ self.item_.T).astype(np.float32)
+
+
+class BPR(BaseRecommender):
+    """Rank what a user met above what the user did not, by stochastic gradient ascent on pairs.
+
+    Maximizes ln sigmoid(s_ui - s_uj) over i met by u and j drawn at random, with s_ui = b_i + p_u . q_i
+    (Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009).
+
+    Args:
+        factors: length of p_u and q_i.
+        epochs: passes over the interactions.
+        learning_rate: size of a step at first; it falls to zero in a straight line.
+        l2: penalty on everything learned.
+        batch: pairs a step.
+        seed: of the start and of the pairs.
+    """
+
+    def __init__(
+        self,
+        factors: int = 64,
+        epochs: int = 60,
+        learning_rate: float = 0.1,
+        l2: float = 0.01,
+        batch: int = 256,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> None:
+        self.factors, self.epochs, self.learning_rate = factors, epochs, learning_rate
+        self.l2, self.batch, self.seed, self.progress = l2, batch, seed, progress
+
+    def _fit(self, train: Dataset) -> None:
+        rng = np.random.default_rng(self.seed)
+        f = self.factors
+        # As in BiasedMF, a last column carries the item's bias: 1 for users, b_i for items.
+        self.user_ = rng.normal(0, 0.1, (train.n_users, f + 1)).astype(np.float32)
+        self.item_ = rng.normal(0, 0.1, (train.n_items, f + 1)).astype(np.float32)
+        self.user_[:, f], self.item_[:, f] = 1, 0
+        user_free = np.append(np.ones(f, np.float32), np.float32(0))
+        met = train.matrix().toarray() > 0
+        users, items = np.nonzero(met)
+        n_batches = -(-len(users) // self.batch)
+        for epoch in trange(self.epochs, disable=not self.progress, desc="BPR"):
+            step = self.learning_rate * (1 - epoch / self.epochs)
+            order, negatives = rng.permutation(len(users)), rng.integers(train.n_items, size=len(users))
+            for rows in np.array_split(order, n_batches):
+                keep = ~met[users[rows], negatives[rows]]  # a drawn item that the user has met teaches nothing
+                u, i, j = users[rows][keep], items[rows][keep], negatives[rows][keep]
+                p, q_i, q_j = self.user_[u], self.item_[i], self.item_[j]
+                wrong = 1 / (1 + np.exp(np.einsum("nf,nf->n", p, q_i - q_j)))[:, None]  # 1 - sigmoid
+                _add_rows(self.user_, u, step * user_free * (wrong * (q_i - q_j) - self.l2 * p))
+                both = np.concatenate([wrong * p - self.l2 * q_i, -wrong * p - self.l2 * q_j])
+                _add_rows(self.item_, np.concatenate([i, j]), step * both)
+
+    def _score(self, users: np.ndarray) -> np.ndarray:
+        return self.user_[users] @ self.item_.T

@@ -1,0 +1,92 @@
+"""Every page of the built site, as a reader meets it."""
+
+import pytest
+import yaml
+
+from llmrec_lite.site import ROOT, check_html
+from tests.book import browser as looks
+
+pytestmark = pytest.mark.site
+
+TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
+FILES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+PAGES = [f"{file}.html" for file in FILES]
+CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
+
+
+def test_every_page_is_built(site):
+    built = {file.relative_to(site).as_posix() for file in site.rglob("*.html")}
+    assert built == {*PAGES, "index.html", "search.html"}
+
+
+def test_the_files_hold_together(site):
+    assert check_html(site) == []
+
+
+def test_the_first_page_leads_to_the_cover(page, address):
+    page.goto(f"{address}index.html")
+    page.wait_for_url("**/book/index.html")
+
+
+def test_an_unknown_macro_is_found(page, address):
+    looks.visit(page, address, "book/notation.html")
+    page.evaluate(
+        r"""async () => {
+            const formula = document.querySelector('.bd-article .math');
+            formula.textContent = '\\(\\nosuchmacro\\)';
+            await MathJax.typesetPromise([formula]);
+        }"""
+    )
+    assert "wrong formula" in "".join(looks.mathematics(page))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_loads_and_is_whole(page, address, name):
+    assert looks.visit(page, address, name) == []
+    assert looks.pictures(page) == []
+    assert looks.mathematics(page) == []
+    assert looks.search_fields(page) == []
+
+
+@pytest.mark.parametrize("name", [*PAGES, "search.html"])
+def test_phone_does_not_scroll_sideways(page, address, name):
+    looks.visit(page, address, name)
+    assert looks.sideways(page) == []
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("name", [*PAGES, "search.html"])
+def test_page_is_accessible(page, address, name, mode):
+    looks.visit(page, address, name)
+    assert looks.set_mode(page, mode)
+    assert looks.accessibility(page) == []
+
+
+def test_phone_is_accessible(page, address):
+    page.set_viewport_size(looks.PHONE)
+    looks.visit(page, address, CHAPTERS[-1] if CHAPTERS else PAGES[0])
+    assert looks.accessibility(page) == []
+
+
+def test_dark_mode_changes_the_page(page, address):
+    looks.visit(page, address, PAGES[0])
+    assert looks.dark_mode(page) == []
+
+
+def test_search_finds_a_word(page, address):
+    chapter = "notebooks/02_cosine_similarity"
+    word, expected = ("cosine", chapter) if chapter in FILES else ("textbook", "book/index")
+    assert looks.search(page, address, word, expected) == []
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_solutions_are_folded_and_open(page, address, name):
+    looks.visit(page, address, name)
+    assert page.locator(".bd-article div.solution").count() > 0
+    assert looks.folded_solutions(page) == []
+
+
+def test_the_cover_links_to_every_chapter(page, address):
+    looks.visit(page, address, PAGES[0])
+    linked = page.eval_on_selector_all(".system-map.wide a", "links => links.map(link => link.getAttribute('href'))")
+    assert sorted(linked) == sorted(f"../{chapter}" for chapter in CHAPTERS)

@@ -1,0 +1,114 @@
+"""Closed forms against the problems they claim to solve."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+
+from llmrec_lite import Dataset, evaluate, splits
+from llmrec_lite.recommenders.linear import EASE, DenoisingAutoencoder, _inverse
+
+
+@pytest.fixture(scope="module")
+def met() -> np.ndarray:
+    """30 users, 8 items, of which the last was never met."""
+    rng = np.random.default_rng(4)
+    groups = rng.integers(2, size=30)[:, None] == np.arange(8) % 2
+    x = (rng.random((30, 8)) < np.where(groups, 0.6, 0.2)).astype(float)
+    x[:, 7] = 0
+    return x
+
+
+@pytest.fixture(scope="module")
+def data(met) -> Dataset:
+    users, items = np.nonzero(met)
+    log = pd.DataFrame({"user_id": users, "item_id": items})
+    return Dataset.from_frames(log, pd.DataFrame({"item_id": range(8)}), pd.DataFrame({"user_id": range(30)}))
+
+
+def test_the_inverse_is_the_inverse_and_symmetric(met):
+    gram = met.T @ met + 0.5 * np.eye(8)
+    inverse = _inverse(gram.copy())
+    np.testing.assert_allclose(inverse, np.linalg.inv(gram), atol=1e-10)
+    np.testing.assert_array_equal(inverse, inverse.T)
+
+
+def test_a_matrix_without_an_inverse_is_named():
+    with pytest.raises(np.linalg.LinAlgError, match="not positive definite; raise l2"):
+        _inverse(np.array([[1.0, 2.0], [2.0, 1.0]]))
+
+
+@pytest.mark.parametrize("l2", [0.5, 20.0])
+def test_ease_regresses_every_item_on_all_others(met, data, l2):
+    weights = EASE(l2).fit(data).weights_
+    for item in range(8):
+        others = np.delete(np.arange(8), item)
+        ridge = Ridge(alpha=l2, fit_intercept=False).fit(met[:, others], met[:, item])
+        np.testing.assert_allclose(weights[others, item], ridge.coef_, atol=1e-5)
+        assert weights[item, item] == 0
+
+
+def test_ease_is_a_minimum_off_the_diagonal(met, data):
+    weights = EASE(3.0).fit(data).weights_.astype(float)
+    gradient = met.T @ (met @ weights - met) + 3.0 * weights
+    assert abs(gradient[~np.eye(8, dtype=bool)]).max() < 1e-4 < abs(np.diag(gradient)).max()
+
+
+def test_ease_equals_the_published_formula(met, data):
+    p = np.linalg.inv(met.T @ met + 7 * np.eye(8))
+    expected = np.eye(8) - p / np.diag(p)
+    model = EASE(7).fit(data)
+    np.testing.assert_allclose(model.weights_, expected * (1 - np.eye(8)), atol=1e-6)
+    np.testing.assert_allclose(model.score([2, 0]), met[[2, 0]] @ model.weights_, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dropout", "l2"), [(0.0, 2.0), (0.65, 5.0)])
+def test_the_denoising_autoencoder_equals_its_formula(met, data, dropout, l2):
+    gram = met.T @ met
+    penalty = np.diag(l2 + np.diag(gram) * dropout / (1 - dropout))
+    weights = DenoisingAutoencoder(dropout, l2).fit(data).weights_
+    np.testing.assert_allclose(weights, np.linalg.solve(gram + penalty, gram), atol=1e-6)
+
+
+def test_the_denoising_autoencoder_is_the_limit_of_many_dropouts(met, data):
+    dropout, l2, copies = 0.4, 2.0, 4000
+    rng = np.random.default_rng(0)
+    noisy_gram, to_clean = np.zeros((8, 8)), np.zeros((8, 8))
+    for _ in range(copies):
+        # What stays is scaled up, as dropout layers do, so that the mean of a copy is X.
+        noisy = met * (rng.random(met.shape) >= dropout) / (1 - dropout)
+        noisy_gram += noisy.T @ noisy / copies
+        to_clean += noisy.T @ met / copies
+    sampled = np.linalg.solve(noisy_gram + l2 * np.eye(8), to_clean)
+    weights = DenoisingAutoencoder(dropout, l2).fit(data).weights_
+    np.testing.assert_allclose(weights, sampled, atol=0.01)
+    assert abs(DenoisingAutoencoder(0.0, l2).fit(data).weights_ - sampled).max() > 0.05  # the bound can fail
+
+
+@pytest.mark.parametrize("model", [EASE(5.0), DenoisingAutoencoder(0.5, 5.0)])
+def test_repeated_interactions_count_once_and_new_users_by_their_history(met, data, model):
+    twice = data.with_interactions(pd.concat([data.interactions] * 2))
+    scores = model.fit(data).score(range(30))
+    np.testing.assert_array_equal(model.fit(twice).score(range(30)), scores)
+    history = [(item, 1.0) for item in np.flatnonzero(met[3])]
+    np.testing.assert_allclose(model.score_new([history, history * 2, []]), [scores[3], scores[3], np.zeros(8)])
+
+
+@pytest.mark.parametrize("l2", [0, -1.0, float("nan")])
+def test_ease_rejects_a_penalty_that_is_not_positive(l2):
+    with pytest.raises(ValueError, match=f"l2 must be positive, not {l2}"):
+        EASE(l2)
+
+
+@pytest.mark.parametrize("settings", [{"dropout": -0.1}, {"dropout": 1.0}, {"dropout": float("nan")}, {"l2": 0}])
+def test_the_denoising_autoencoder_rejects_bad_settings(settings):
+    name, value = next(iter(settings.items()))
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        DenoisingAutoencoder(**settings)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("model", "ndcg"), [(EASE(1000.0), 0.4767), (DenoisingAutoencoder(0.65, 700.0), 0.4852)])
+def test_linear_autoencoders_reach_the_measured_ndcg(movielens, model, ndcg):
+    train, test = splits.recommenders_split(movielens)
+    assert evaluate(model.fit(train), train, test).mean["ndcg"] == pytest.approx(ndcg, abs=0.0005)
