@@ -19,11 +19,11 @@ from scipy import sparse
 
 from llmrec_lite import assets
 from llmrec_lite.cleaning import DataError, describe_problems, find_problems
-from llmrec_lite.text import film_label, item_text
+from llmrec_lite.tables import INTERACTION_COLUMNS, interaction_table, item_table, plain_ids, read_table, user_table
+from llmrec_lite.text import film_label
 
 __all__ = ["DataError", "Dataset", "UnknownIdError", "load_movielens"]
 
-INTERACTION_COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 # Articles that the catalogue moved behind a title or the second title in brackets: "Postino, Il".
 _MOVED_ARTICLE = re.compile(r"([^()]+), (The|A|An|Il|La|Le|Les|El|Los|Das|Der|Die|Det|O|L')(?=\s*\(|\)|$)")
 
@@ -76,7 +76,7 @@ class Dataset:
         """
         if invalid not in ("raise", "drop"):
             raise ValueError(f'invalid must be "raise" or "drop", not {invalid!r}')
-        frame = _interaction_columns(interactions)
+        frame = interaction_table(interactions)
         problems = find_problems(frame, rating_range)
         if len(problems) and invalid == "raise":
             raise DataError(describe_problems(problems))
@@ -84,12 +84,12 @@ class Dataset:
         if frame.empty:
             raise DataError("no interaction is left: the table is empty, or every row of it is invalid")
         frame = frame.assign(
-            user_id=_plain_ids(frame["user_id"]),
-            item_id=_plain_ids(frame["item_id"]),
+            user_id=plain_ids(frame["user_id"]),
+            item_id=plain_ids(frame["item_id"]),
             rating=pd.to_numeric(frame["rating"]).astype("float32"),  # a column with text is text throughout
             timestamp=pd.to_numeric(frame["timestamp"]).astype("int64"),
         )
-        return cls(frame, _item_table(items, frame["item_id"]), _user_table(users, frame["user_id"]))
+        return cls(frame, item_table(items, frame["item_id"]), user_table(users, frame["user_id"]))
 
     @classmethod
     def from_files(
@@ -103,7 +103,7 @@ class Dataset:
 
         Row numbers in errors count the rows after the header, from 1.
         """
-        frames = [None if path is None else _read_table(Path(path)) for path in (interactions, items, users)]
+        frames = [None if path is None else read_table(Path(path)) for path in (interactions, items, users)]
         assert frames[0] is not None
         return cls.from_frames(frames[0], frames[1], frames[2], **options)
 
@@ -233,89 +233,6 @@ def _reading_order(title: str) -> str:
     """Drop a trailing "(1995)" and move an article back to the front."""
     title = re.sub(r"\s*\(\d{4}\)$", "", title).strip()
     return _MOVED_ARTICLE.sub(lambda m: f"{m[2]}{'' if m[2].endswith(chr(39)) else ' '}{m[1]}", title)
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    readers = {".csv": pd.read_csv, ".tsv": lambda p: pd.read_csv(p, sep="\t"), ".parquet": pd.read_parquet}
-    if path.suffix.lower() not in readers:
-        raise DataError(f"{path}: cannot read {path.suffix or 'a file without ending'}; use .csv, .tsv or .parquet")
-    try:
-        table = readers[path.suffix.lower()](path)
-    except Exception as error:  # pandas and pyarrow raise a dozen kinds; the reader needs the file's name
-        raise DataError(f"{path}: {error}") from error
-    if path.suffix.lower() != ".parquet" and not isinstance(table.index, pd.RangeIndex):
-        # pandas would take the first column for row labels, and shift the meaning of all others
-        raise DataError(f"{path}: the rows have more fields than the header {list(table.columns)} names")
-    return table
-
-
-def _interaction_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    missing = {"user_id", "item_id"} - set(frame.columns)
-    if missing:
-        raise DataError(f"the interactions lack {sorted(missing)}; their columns are {list(frame.columns)}")
-    frame = frame.reset_index(drop=True)
-    if "rating" not in frame:
-        frame = frame.assign(rating=1.0)
-    if "timestamp" not in frame:
-        frame = frame.assign(timestamp=0)
-    if pd.api.types.is_datetime64_any_dtype(frame["timestamp"]):
-        epoch = pd.Timestamp(0, tz=frame["timestamp"].dt.tz)
-        frame = frame.assign(timestamp=(frame["timestamp"] - epoch) // pd.Timedelta(seconds=1))
-    return frame[INTERACTION_COLUMNS]
-
-
-def _plain_ids(ids: pd.Series) -> pd.Series:
-    """Undo what storage did to ids: categories, and integers that became floats beside a missing one."""
-    if isinstance(ids.dtype, pd.CategoricalDtype):
-        ids = ids.astype(ids.cat.categories.dtype)
-    return ids.astype("int64") if ids.dtype.kind == "f" and (ids % 1 == 0).all() else ids
-
-
-def _id_type(ids: pd.Series) -> str:
-    """Name the type of the values, whatever the column's type: "integer", "string", "mixed-integer", ..."""
-    return pd.api.types.infer_dtype(ids)
-
-
-def _with_all_ids(table: pd.DataFrame | None, column: str, seen: pd.Series) -> pd.DataFrame:
-    """Return the table with a row for every id of `seen`, known ones in their place, new ones appended."""
-    if table is None:
-        ids = seen.unique()
-        return pd.DataFrame({column: np.sort(ids) if seen.dtype.kind in "iuf" else ids})
-    if column not in table:
-        raise DataError(f"the table of {column[:-3]}s lacks the column {column!r}; it has {list(table.columns)}")
-    table = table.reset_index(drop=True)
-    if table.empty:
-        raise DataError(f"the table of {column[:-3]}s is empty; leave it out if there is none")
-    for wrong, problem in ((table[column].isna(), "is missing"), (table[column].duplicated(), "occurs twice")):
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            raise DataError(f"{column} {table[column].iloc[row]} {problem} in its table (row {row + 1})")
-    table[column] = _plain_ids(table[column])
-    ours, theirs = _id_type(seen), _id_type(table[column])
-    if ours != theirs and not (ours.startswith("mixed") or theirs.startswith("mixed")):
-        raise DataError(f"{column} is {ours} in the interactions but {theirs} in its table; make them one type")
-    new = seen[~seen.isin(table[column])].drop_duplicates()
-    return pd.concat([table, new.to_frame()], ignore_index=True) if len(new) else table
-
-
-def _item_table(items: pd.DataFrame | None, seen: pd.Series) -> pd.DataFrame:
-    table = _with_all_ids(items, "item_id", seen).reset_index(drop=True)
-    for column in ("title", "genres"):
-        table[column] = table[column].fillna("").astype(str) if column in table else ""
-    year = pd.to_numeric(table["year"], errors="coerce") if "year" in table else pd.Series(pd.NA, table.index)
-    table["year"] = year.where(year % 1 == 0).astype("Int64")  # text, fractions and infinity are no years
-    untitled = table["title"] == ""
-    table["title"] = table["title"].where(~untitled, "item " + table["item_id"].astype(str))
-    if "text" not in table:
-        table["text"] = [item_text(row) for row in table.to_dict("records")]
-        table["text"] = table["text"].where(~untitled, "")
-    return table.assign(text=table["text"].fillna(""))
-
-
-def _user_table(users: pd.DataFrame | None, seen: pd.Series) -> pd.DataFrame:
-    return _with_all_ids(users, "user_id", seen).reset_index(drop=True)
 
 
 def _lookup(index: pd.Index, ids: Iterable[Hashable], kind: str) -> np.ndarray:
