@@ -84,7 +84,7 @@ def long_tail(counts: np.ndarray, ax: Axes, head_share: float = 0.8) -> None:
     ax.axvline(head, color=GRAY, ls="--", lw=1)
     ax.annotate(
         f"{head} of {len(ranked)} items\nhold {head_share:.0%} of interactions",
-        (head, ranked[0]), xytext=(-8, 0), textcoords="offset points", ha="right", va="top",
+        (head, 1), xytext=(-8, 6), textcoords="offset points", ha="right", va="bottom",
     )  # fmt: skip
     ax.set(xlabel="rank of the item (log scale)", ylabel="interactions (log scale)", ylim=(0.5, None))
 
