@@ -127,14 +127,18 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def _register_experiments() -> None:
+    import llmrec_lite.experiments
+    import llmrec_lite.language.experiments  # noqa: F401  # both import torch, so only when asked for
+
+
 def run(name: str, folder: Path | None = None) -> Path:
     """Run an experiment and write its result with provenance; return the file.
 
     Raises:
         ValueError: no such experiment.
     """
-    import llmrec_lite.experiments  # noqa: F401  # registers the experiments; imports torch, so only here
-
+    _register_experiments()
     if name not in EXPERIMENTS:
         raise ValueError(f"there is no experiment {name!r}; known: {', '.join(sorted(EXPERIMENTS))}")
     start = time.perf_counter()
@@ -175,8 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     verbs.add_parser("list", help="name the experiments")
     verbs.add_parser("run", help="run experiments").add_argument("names", nargs="+", metavar="NAME")
     options = parser.parse_args(arguments)
-    import llmrec_lite.experiments  # noqa: F401
-
+    _register_experiments()
     if options.verb == "list":
         for name, function in sorted(EXPERIMENTS.items()):
             print(f"{name:16} {(function.__doc__ or '').strip().splitlines()[0]}")

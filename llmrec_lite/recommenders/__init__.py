@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from llmrec_lite.recommenders.sequential import DecayedBigram as DecayedBigram
     from llmrec_lite.recommenders.sequential import GRU4Rec as GRU4Rec
     from llmrec_lite.recommenders.sequential import SASRec as SASRec
+    from llmrec_lite.recommenders.text import TextRecommender as TextRecommender
 
 _MODULE_OF = {
     "BaseRecommender": "base",
@@ -49,6 +50,7 @@ _MODULE_OF = {
     "Caser": "sequential",
     "GRU4Rec": "sequential",
     "SASRec": "sequential",
+    "TextRecommender": "text",
 }
 MODELS = [name for name, module in _MODULE_OF.items() if module != "base"]
 RATING_MODELS = ["ItemMean", "Baseline", "BaselineKNN", "BiasedMF"]

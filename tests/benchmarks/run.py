@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
     os.environ[f"{_library}_NUM_THREADS"] = "1"  # read when a library is first imported
 
+import decoding  # noqa: E402
+import encoding  # noqa: E402
 import numpy as np  # noqa: E402
 import rivals  # noqa: E402
+from race import Race  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
@@ -39,26 +40,6 @@ class Ready:
 
     def score(self, users: np.ndarray) -> np.ndarray:
         return self.scores[users]
-
-
-@dataclass
-class Race:
-    """Things that do the same work, ours first; `most` is the target for ours over the fastest rival."""
-
-    title: str
-    runners: dict[str, Callable[[], object]]
-    most: float | None = None
-    repeats: int = 15
-
-    def run(self) -> dict[str, float]:
-        """Best processor seconds of each, interleaved, so that a busy moment of the machine hits all alike."""
-        times: dict[str, list[float]] = {name: [] for name in self.runners}
-        for _ in range(self.repeats + 1):
-            for name, work in self.runners.items():
-                start = time.process_time()
-                work()
-                times[name].append(time.process_time() - start)
-        return {name: min(seconds[1:]) for name, seconds in times.items()}  # the first round warms up
 
 
 def close(ours: dict[str, float], theirs: dict[str, float], rival: str) -> None:
@@ -134,7 +115,7 @@ def main() -> int:
     """Run every race, print the table, and return 1 where a target is missed."""
     console = Console()
     data = load_movielens()
-    races = [*evaluation_races(*splits.recommenders_split(data)), ease_race(data)]
+    races = [*evaluation_races(*splits.recommenders_split(data)), ease_race(data), *decoding.races(), *encoding.races()]
     if not rivals.HAS_RANX:
         console.print("ranx is not installed and is skipped: pip install -e '.\\[bench]'")
     console.print("Processor time on one thread, best of several interleaved repeats.\n")

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from llmrec_lite import Dataset, recommenders
+from llmrec_lite.recommenders.text import TfidfEncoder
 
 # Everything else runs at its default settings.
 QUICK = {
@@ -17,6 +18,7 @@ QUICK = {
     "Caser": {"d": 8, "epochs": 2, "length": 6},
     "GRU4Rec": {"d": 8, "epochs": 2, "length": 6},
     "SASRec": {"d": 8, "epochs": 2, "length": 6},
+    "TextRecommender": {"encoder": TfidfEncoder()},
 }
 
 

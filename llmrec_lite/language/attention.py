@@ -1,0 +1,240 @@
+"""Chapter 7: attention and the Transformer, as first published, written to be read.
+
+Masks are boolean everywhere, and True means "may look". They have any shape that broadcasts to (n, t, t), one
+row for each place that looks and one column for each place that is looked at, so two masks are joined with `&`:
+`causal_mask(t) & padding_mask(lengths, t)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def scaled_dot_product_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Let every query take a weighted mean of the values, weighted by how well it fits their keys.
+
+    softmax(Q K^T / sqrt(d)) V: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 1. A query
+    with no allowed place gets weights and output of zero: a softmax over nothing has no value, and zero adds nothing.
+
+    Args:
+        query: (..., t, d).
+        key: (..., s, d).
+        value: (..., s, e).
+        mask: boolean, broadcastable to (..., t, s); True = may look.
+
+    Returns:
+        The output (..., t, e) and the weights (..., t, s), whose rows sum to one (or to zero, see above).
+
+    Raises:
+        ValueError: the mask is not boolean.
+    """
+    scores = query @ key.transpose(-2, -1) / key.shape[-1] ** 0.5
+    if mask is None:
+        weights = scores.softmax(-1)
+    elif mask.dtype != torch.bool:
+        raise ValueError(f"the mask is {mask.dtype}; give a boolean one, True where a query may look")
+    else:
+        # The lowest number, not -inf: the softmax of a row of nothing but -inf is 0/0. Such a row becomes zeros below.
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(-1).masked_fill(~mask, 0.0)
+    return weights @ value, weights
+
+
+def causal_mask(n: int, device: torch.device | str | None = None) -> Tensor:
+    """Return (n, n), True where the column is not after the row: a place sees itself and the past."""
+    return torch.ones(n, n, dtype=torch.bool, device=device).tril()
+
+
+def padding_mask(lengths: Sequence[int] | Tensor, n: int) -> Tensor:
+    """Return (len(lengths), 1, n), True at the first `lengths[i]` places of row i: none looks at the padding.
+
+    Raises:
+        ValueError: a length is negative or more than n.
+    """
+    lengths = torch.as_tensor(lengths)
+    if len(lengths) and not (int(lengths.min()) >= 0 and int(lengths.max()) <= n):
+        raise ValueError(f"lengths must lie between 0 and n={n}, got {lengths.tolist()}")
+    return (torch.arange(n, device=lengths.device) < lengths[:, None])[:, None]
+
+
+def sinusoidal_positions(length: int, d: int) -> Tensor:
+    """Return (length, d): sines in the even columns, cosines in the odd ones, of slower and slower waves.
+
+    Column 2i at place p is sin(p / 10000^(2i/d)) and column 2i + 1 its cosine (Vaswani et al. 2017, section 3.5).
+
+    Raises:
+        ValueError: d is odd.
+    """
+    if d % 2:
+        raise ValueError(f"d={d} is odd; sines and cosines come in pairs, so take an even d")
+    frequency = 10000.0 ** (-torch.arange(0, d, 2) / d)  # (d / 2,)
+    angle = torch.arange(length)[:, None] * frequency  # (length, d / 2)
+    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
+
+
+class MultiHeadAttention(nn.Module):
+    """Several attentions side by side, each making d / heads numbers of all d (Vaswani et al. 2017, section 3.2.2).
+
+    Shapes: x (n, t, d) -> (n, t, d). The same module serves a padded batch: give it a `padding_mask`.
+
+    Args:
+        d: length of the states.
+        heads: how many attentions; divides d.
+        dropout: share of the attention weights set to zero in training.
+
+    Raises:
+        ValueError: d does not divide into the heads.
+    """
+
+    def __init__(self, d: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if heads < 1 or d % heads:
+            raise ValueError(f"d={d} does not divide into {heads} heads; take a multiple of the number of heads")
+        self.heads, self.dropout = heads, nn.Dropout(dropout)
+        self.query, self.key, self.value, self.merge = (nn.Linear(d, d) for _ in range(4))
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, return_weights: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Mix the states; with `return_weights` give the weights (n, heads, t, t) as well (before dropout)."""
+        n, t, d = x.shape
+        # (n, t, d) -> (n, heads, t, d / heads): a head is one more batch axis.
+        query, key, value = (
+            project(x).view(n, t, self.heads, -1).transpose(1, 2) for project in (self.query, self.key, self.value)
+        )
+        if mask is not None and mask.dim() > 2:
+            mask = mask.unsqueeze(-3)  # (n, t, t) -> (n, 1, t, t): the same for every head
+        seen, weights = scaled_dot_product_attention(query, key, value, mask)
+        if self.training and self.dropout.p:
+            seen = self.dropout(weights) @ value
+        out = self.merge(seen.transpose(1, 2).reshape(n, t, d))
+        return (out, weights) if return_weights else out
+
+
+class FeedForward(nn.Module):
+    """Think about each place alone: widen, one activation, narrow (Vaswani et al. 2017, equation 2).
+
+    Shapes: (..., d) -> (..., d). The paper has ReLU; BERT and GPT-2 have GELU.
+
+    Raises:
+        ValueError: the activation is neither "relu" nor "gelu".
+    """
+
+    def __init__(self, d: int, d_ff: int, dropout: float = 0.0, activation: Literal["relu", "gelu"] = "relu") -> None:
+        super().__init__()
+        if activation not in ("relu", "gelu"):
+            raise ValueError(f'activation must be "relu" or "gelu", not {activation!r}')
+        self.widen, self.narrow = nn.Linear(d, d_ff), nn.Linear(d_ff, d)
+        self.activation, self.dropout = (F.relu if activation == "relu" else F.gelu), nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the new states."""
+        return self.narrow(self.dropout(self.activation(self.widen(x))))
+
+
+class TransformerBlock(nn.Module):
+    """Look around, then think, each added to what came in.
+
+    Shapes: x (n, t, d) -> (n, t, d). With norm="post", norm(x + f(x)), as in the paper; with "pre", x + f(norm(x)),
+    which trains without warm-up (Xiong et al., "On Layer Normalization in the Transformer Architecture", ICML 2020).
+
+    Args:
+        d: length of the states.
+        heads: of the attention; divides d.
+        d_ff: width of the feed-forward layer.
+        dropout: share of numbers set to zero in training: attention weights, hidden units, and what is added.
+        norm: where the layer normalization stands.
+        activation: of the feed-forward layer.
+
+    Raises:
+        ValueError: d does not divide into the heads, or norm or activation is unknown.
+    """
+
+    def __init__(
+        self,
+        d: int,
+        heads: int,
+        d_ff: int,
+        dropout: float = 0.0,
+        norm: Literal["pre", "post"] = "pre",
+        activation: Literal["relu", "gelu"] = "relu",
+    ) -> None:
+        super().__init__()
+        if norm not in ("pre", "post"):
+            raise ValueError(f'norm must be "pre" or "post", not {norm!r}')
+        self.norm, self.dropout = norm, nn.Dropout(dropout)
+        self.attend, self.norm_attend = MultiHeadAttention(d, heads, dropout), nn.LayerNorm(d)
+        self.feed, self.norm_feed = FeedForward(d, d_ff, dropout, activation), nn.LayerNorm(d)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the new states; `mask` as in the module's first lines."""
+        if self.norm == "pre":
+            x = x + self.dropout(self.attend(self.norm_attend(x), mask))
+            return x + self.dropout(self.feed(self.norm_feed(x)))
+        x = self.norm_attend(x + self.dropout(self.attend(x, mask)))
+        return self.norm_feed(x + self.dropout(self.feed(x)))
+
+
+class TransformerEncoder(nn.Module):
+    """Tokens to states: embeddings, learned positions, `layers` blocks (pre-norm, GELU), a last normalization.
+
+    Shapes: tokens (n, t) -> states (n, t, d). With no mask or a `padding_mask` it reads both ways, as BERT
+    does; with a `causal_mask` it reads as GPT-2 does.
+
+    Args:
+        vocab_size: tokens are 0 .. vocab_size - 1.
+        d: length of the states.
+        heads: of each attention; divides d.
+        layers: number of blocks.
+        d_ff: width of the feed-forward layers.
+        max_length: longest t.
+        dropout: share of numbers set to zero in training.
+        seed: of the first weights (dropout draws from torch's global generator, as ever).
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d: int,
+        heads: int,
+        layers: int,
+        d_ff: int,
+        max_length: int,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.embed, self.place = nn.Embedding(vocab_size, d), nn.Embedding(max_length, d)
+            self.blocks = nn.ModuleList(
+                [TransformerBlock(d, heads, d_ff, dropout, activation="gelu") for _ in range(layers)]
+            )
+            for table in (self.embed, self.place):
+                nn.init.normal_(table.weight, std=0.02)  # torch's own start, of size one, drowns the blocks
+        self.norm, self.dropout = nn.LayerNorm(d), nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the states; `mask` as in the module's first lines.
+
+        Raises:
+            ValueError: the tokens are more than max_length, or not all of the vocabulary.
+        """
+        t, longest = tokens.shape[1], self.place.num_embeddings
+        if t > longest:
+            raise ValueError(f"{t} tokens are more than max_length={longest}; cut them or make a larger encoder")
+        try:
+            x = self.embed(tokens) + self.place.weight[:t]
+        except IndexError as error:
+            raise ValueError(f"a token lies outside the vocabulary 0..{self.embed.num_embeddings - 1}") from error
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.norm(x)

@@ -1,0 +1,247 @@
+"""Chapter 8: byte-level byte-pair encoding, which turns any text into a short list of whole numbers and back.
+
+The method is that of Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units",
+ACL 2016, applied to the bytes of UTF-8 as in Radford et al., "Language Models are Unsupervised Multitask
+Learners", 2019: 256 symbols spell every text there is, so nothing is ever unknown. Merges, ids and the file
+are those of the `tokenizers` library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from operator import index
+from pathlib import Path
+from typing import Any
+
+import regex
+
+from llmrec_lite.language.merges import apply_merges, learn_merges
+
+# GPT-2's way to cut a text: contractions, then letters, digits or other signs (each with the space before it),
+# then runs of white space. \p{White_Space} is what the library's \s means; Python's \s has four more characters.
+# (Letters that Unicode has only just added are letters to whichever of the two libraries is newer.)
+_WORDS = regex.compile(
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+"
+    r"|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+"
+)
+_CACHED_WORDS, _CACHED_LENGTH = 2**17, 64  # what the cache may hold: a bound for texts from outside
+
+
+def byte_characters() -> dict[int, str]:
+    """Give each of the 256 bytes a printable character of its own, so that tokens can be read.
+
+    Printable Latin-1 characters stand for themselves, the others for 256, 257, ...: a space becomes "Ġ".
+    """
+    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
+
+
+_CHARACTER = byte_characters()
+_BYTE = {character: byte for byte, character in _CHARACTER.items()}
+_TO_CHARACTERS = {byte: ord(character) for byte, character in _CHARACTER.items()}
+
+
+def pretokenize(text: str) -> list[str]:
+    """Cut a text into words, each spelled in the characters of its UTF-8 bytes; merges never cross the cuts.
+
+    Raises:
+        TypeError: text is not a str.
+        ValueError: text holds half of a surrogate pair, which no UTF-8 can spell.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str, got {type(text).__name__}: {text!r:.60}")
+    try:
+        # Latin-1 maps byte b to the character of code b, which `translate` then replaces, all in C.
+        return [word.encode().decode("latin-1").translate(_TO_CHARACTERS) for word in _WORDS.findall(text)]
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the text is not valid Unicode: {text[error.start : error.end]!r} is half of a surrogate pair; "
+            'mend it with text.encode("utf-8", "replace").decode()'
+        ) from error
+
+
+class BPETokenizer:
+    """Byte-level byte-pair encoding.
+
+    Ids are given in this order: special tokens, the 256 bytes, one for each merge. Special tokens mark what is
+    not text (padding, the end of a document). Ordinary text never encodes to one, even where it spells it out:
+    a review that says "<|end|>" cannot end a document.
+
+    Args:
+        vocabulary: token, in the characters of `byte_characters`, -> id; ids are 0 .. n-1.
+        merges: pairs of tokens, the first learned first.
+        special_tokens: tokens of the vocabulary that are not text.
+
+    Raises:
+        ValueError: the three do not fit together.
+    """
+
+    def __init__(
+        self, vocabulary: dict[str, int], merges: Sequence[tuple[str, str]], special_tokens: Sequence[str] = ()
+    ) -> None:
+        ordinary = {*_BYTE, *(a + b for a, b in merges)}
+        if wrong := [t for t in special_tokens if not t or t in ordinary or special_tokens.count(t) > 1]:
+            raise ValueError(f'special token {wrong[0]!r} is empty, twice there, or a word; name it like "<|end|>"')
+        if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+            raise ValueError(f"the ids of the vocabulary must be 0 .. {len(vocabulary) - 1}, each once")
+        unmade = {part for pair in merges for part in pair} - ordinary
+        if wrong := sorted((vocabulary.keys() ^ (ordinary | set(special_tokens))) | unmade):
+            raise ValueError(f"vocabulary and merges do not fit together: {len(wrong)} tokens such as {wrong[0]!r}")
+        self.vocabulary, self.merges, self.special_tokens = vocabulary, list(merges), tuple(special_tokens)
+        # (left id, right id) -> (rank, id of both together); the lower rank was learned first and goes first.
+        self._ranks = {
+            (vocabulary[a], vocabulary[b]): (rank, vocabulary[a + b]) for rank, (a, b) in enumerate(self.merges)
+        }
+        self._token = [token for token, _ in sorted(vocabulary.items(), key=lambda entry: entry[1])]
+        self._bytes = [
+            token.encode() if token in self.special_tokens else bytes(_BYTE[character] for character in token)
+            for token in self._token
+        ]
+        longest_first = sorted(self.special_tokens, key=len, reverse=True)
+        self._special = regex.compile("|".join(map(regex.escape, longest_first))) if longest_first else None
+        self._cache: dict[str, list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._token)
+
+    def __repr__(self) -> str:
+        return f"BPETokenizer({len(self)} tokens, {len(self.merges)} merges, special: {list(self.special_tokens)})"
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int,
+        special_tokens: Sequence[str] = ("<|pad|>", "<|end|>"),
+        progress: bool = False,
+    ) -> BPETokenizer:
+        """Learn the merges: join the most frequent pair of neighbors, everywhere, until the vocabulary is full.
+
+        Of pairs that are as frequent the one with the smaller ids wins. The vocabulary stays smaller than
+        `vocab_size` where no pair is left.
+
+        Args:
+            texts: to learn from.
+            vocab_size: special tokens + 256 bytes + merges.
+            special_tokens: get the first ids; name them like "<|end|>", so that no word can be one.
+            progress: show a progress bar.
+
+        Raises:
+            TypeError: texts is one str, or holds something that is not a str.
+            ValueError: vocab_size is below 256 + the special tokens, or there is no text.
+        """
+        if vocab_size < (least := 256 + len(special_tokens)):
+            raise ValueError(
+                f"vocab_size={vocab_size} is too small: 256 bytes and {len(special_tokens)} special tokens "
+                f"need vocab_size >= {least}"
+            )
+        if isinstance(texts, str):
+            raise TypeError(f"texts must be a list of texts, got one str; write [{texts!r:.30}]")
+        counts = Counter(word for text in texts for word in pretokenize(text))
+        if not counts:
+            raise ValueError("there is no text to learn from: texts has no character; give at least one word")
+        tokens = [*special_tokens, *sorted(_BYTE)]
+        ids = {token: i for i, token in enumerate(tokens)}
+        words = [[ids[character] for character in word] for word in counts]
+        merges = []
+        for a, b in learn_merges(words, list(counts.values()), len(tokens), vocab_size - len(tokens), progress):
+            merges.append((tokens[a], tokens[b]))
+            tokens.append(tokens[a] + tokens[b])
+        return cls(ids | {token: i for i, token in enumerate(tokens)}, merges, special_tokens)
+
+    def encode(self, text: str, allow_special: bool = False) -> list[int]:
+        """Give the ids of a text.
+
+        Args:
+            text: any text; the empty one has no ids.
+            allow_special: read "<|end|>" as the special token. Only for text that you wrote yourself.
+
+        Raises:
+            TypeError: text is not a str.
+            ValueError: text is not valid Unicode.
+        """
+        if allow_special and self._special is not None and isinstance(text, str):
+            ids, start = [], 0
+            for match in self._special.finditer(text):
+                ids += [*self.encode(text[start : match.start()]), self.vocabulary[match.group()]]
+                start = match.end()
+            return ids + self.encode(text[start:])
+        return [i for word in pretokenize(text) for i in (self._cache.get(word) or self._encode_word(word))]
+
+    def _encode_word(self, word: str) -> list[int]:
+        ids = apply_merges([self.vocabulary[character] for character in word], self._ranks)
+        if len(word) <= _CACHED_LENGTH and len(self._cache) < _CACHED_WORDS:
+            self._cache[word] = ids
+        return ids
+
+    def tokens(self, text: str) -> list[str]:
+        """Give the tokens of a text, in the characters of `byte_characters` ("Ġ" is a space)."""
+        return [self._token[i] for i in self.encode(text)]
+
+    def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
+        """Give the text of ids; `decode(encode(text)) == text` for every text.
+
+        Bytes that are not UTF-8, such as half of a character a model has not finished, become "�".
+
+        Raises:
+            TypeError: an id is not a whole number.
+            ValueError: an id is not in the vocabulary.
+        """
+        parts = []
+        for i in map(index, ids):
+            if not 0 <= i < len(self):
+                raise ValueError(f"id {i} is not in the vocabulary: ids go from 0 to {len(self) - 1}")
+            if not (skip_special and self._token[i] in self.special_tokens):
+                parts.append(self._bytes[i])
+        return b"".join(parts).decode("utf-8", "replace")
+
+    def save(self, path: str | Path) -> None:
+        """Write a `tokenizer.json`, which `tokenizers.Tokenizer.from_file` reads too.
+
+        The library gives the same ids, but it always reads special tokens in the text, as `allow_special` does.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+            try:
+                json.dump(self._to_json(), file, ensure_ascii=False)
+                file.close()
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+
+    def _to_json(self) -> dict[str, Any]:
+        level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": True}
+        added = [{"id": self.vocabulary[token], "content": token, **flags} for token in self.special_tokens]
+        model = {"type": "BPE", "vocab": self.vocabulary, "merges": self.merges}
+        return {"version": "1.0", "added_tokens": added, "pre_tokenizer": level, "decoder": level, "model": model}
+
+    @classmethod
+    def load(cls, path: str | Path) -> BPETokenizer:
+        """Read what `save` wrote, or a byte-level BPE `tokenizer.json` that the library wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or holds another kind of tokenizer.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            level = data["pre_tokenizer"]
+            kind = (data["model"]["type"], level["type"], level["add_prefix_space"], level.get("use_regex", True))
+            if kind != ("BPE", "ByteLevel", False, True) or data.get("normalizer") is not None:
+                raise ValueError("it is not a byte-level BPE without a prefix space")
+            merges = [(str(a), str(b)) for a, b in data["model"]["merges"]]
+            special = [entry["content"] for entry in sorted(data["added_tokens"], key=lambda entry: entry["id"])]
+            return cls(data["model"]["vocab"], merges, special)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"cannot read a tokenizer from {path}: {error or type(error).__name__}; "
+                "the file is damaged or of another kind: write it again with BPETokenizer.save"
+            ) from error

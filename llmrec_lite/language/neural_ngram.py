@@ -1,0 +1,136 @@
+"""Chapter 6: the neural n-gram model, which knows that "dress" and "skirt" are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from llmrec_lite.language.ngram import Context, NgramModel, context_pairs
+from llmrec_lite.recommenders.neural import pick_device
+
+
+class NgramNet(nn.Module):
+    """Embed the words of the context, join them, one hidden layer, and score every word.
+
+    z = W_2 tanh(W_1 [e_1; ...; e_(order-1)] + b_1) + b_2, equation (6.5). Bengio, Ducharme, Vincent and Jauvin,
+    "A Neural Probabilistic Language Model", JMLR 3, 2003, equation 1, without its direct connections.
+
+    Shapes: contexts (n, order - 1) of word numbers -> logits (n, n_words). Row n_words of the embedding is the
+    start of a sentence.
+    """
+
+    def __init__(self, n_words: int, order: int, d: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(n_words + 1, d)
+        self.drop = nn.Dropout(dropout)
+        self.hidden = nn.Linear((order - 1) * d, hidden)
+        self.out = nn.Linear(hidden, n_words)
+
+    def forward(self, contexts: Tensor) -> Tensor:
+        """Return the logits of the next word."""
+        return self.out(self.drop(torch.tanh(self.hidden(self.embed(contexts).flatten(1)))))
+
+
+class NeuralNgram(NgramModel):
+    """An n-gram model with a network instead of a table, trained by cross-entropy.
+
+    Args:
+        order: n of the n-gram, at least 2.
+        d: length of a word's embedding.
+        hidden: width of the hidden layer.
+        epochs: passes over the words.
+        learning_rate: of Adam, falling to zero along half a cosine.
+        dropout: of the hidden layer.
+        batch: words a step.
+        min_count: rarer words become unknown.
+        seed: of the start and the order of training.
+        device: "auto", "cpu", "cuda".
+        on_epoch: called with (epoch, model) after each pass; return True to stop.
+    """
+
+    def __init__(
+        self,
+        order: int = 4,
+        d: int = 64,
+        hidden: int = 128,
+        epochs: int = 3,
+        learning_rate: float = 0.003,
+        dropout: float = 0.1,
+        batch: int = 512,
+        min_count: int = 5,
+        seed: int = 0,
+        device: str = "auto",
+        on_epoch: Callable[[int, NeuralNgram], bool | None] | None = None,
+    ) -> None:
+        super().__init__(order, min_count)
+        if order < 2:
+            raise ValueError(f"a neural n-gram needs a context: order must be at least 2, not {order!r}")
+        self.d, self.hidden, self.epochs, self.learning_rate = d, hidden, epochs, learning_rate
+        self.dropout, self.batch, self.seed, self.on_epoch = dropout, batch, seed, on_epoch
+        self.device = pick_device(device)
+
+    def _fit(self, texts: list[list[int]]) -> None:
+        contexts, words = self._tensors(texts)
+        generator = torch.Generator().manual_seed(self.seed)
+        with torch.random.fork_rng(devices=[]):  # the layers draw their start from the global generator
+            torch.manual_seed(self.seed)
+            self.net_ = NgramNet(len(self.words_), self.order, self.d, self.hidden, self.dropout).to(self.device)
+            optimizer = torch.optim.Adam(self.net_.parameters(), lr=self.learning_rate)
+            steps = self.epochs * -(-len(words) // self.batch)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+            with tqdm(total=steps, desc="neural n-gram", leave=False) as bar:
+                for epoch in range(self.epochs):
+                    self.net_.train()
+                    for rows in torch.randperm(len(words), generator=generator).split(self.batch):
+                        logits = self.net_(contexts[rows].to(self.device))
+                        loss = F.cross_entropy(logits, words[rows].to(self.device))
+                        optimizer.zero_grad()
+                        loss.backward()
+                        optimizer.step()
+                        schedule.step()
+                        bar.update()
+                    self.net_.eval()
+                    if self.on_epoch is not None and self.on_epoch(epoch, self):
+                        break
+        self.net_.eval()
+
+    def similar(self, word: str, k: int = 5) -> list[str]:
+        """Return the k words with the largest cosine between their rows of W_2: they follow like contexts.
+
+        Raises:
+            KeyError: the word is unknown.
+        """
+        if word not in self.index_:
+            raise KeyError(f"{word!r} is not among the {len(self.words_):,} words of the model")
+        vectors = F.normalize(self.net_.out.weight.detach(), dim=1)
+        cosines = vectors @ vectors[self.index_[word]]
+        cosines[[0, 1, self.index_[word]]] = -torch.inf  # not the end, the unknown word or the word itself
+        return [str(self.words_[i]) for i in cosines.topk(k).indices.tolist()]
+
+    def _tensors(self, texts: list[list[int]]) -> tuple[Tensor, Tensor]:
+        """Return contexts (n, order - 1), filled up with starts on the left, and words (n,)."""
+        pairs = [pair for text in texts for pair in context_pairs(text, self.order)]
+        contexts = torch.tensor([self._fill(context) for context, _ in pairs])
+        return contexts, torch.tensor([word for _, word in pairs])
+
+    def _fill(self, context: Context) -> list[int]:
+        return [self._start] * (self.order - 1 - len(context)) + list(context)
+
+    @torch.no_grad()
+    def _distribution(self, context: Context) -> np.ndarray:
+        logits = self.net_(torch.tensor([self._fill(context)], device=self.device))
+        return torch.softmax(logits[0].double(), dim=-1).cpu().numpy()
+
+    @torch.no_grad()
+    def _log_probabilities(self, texts: list[list[int]]) -> np.ndarray:
+        contexts, words = self._tensors(texts)
+        losses = [
+            F.cross_entropy(self.net_(c.to(self.device)), w.to(self.device), reduction="none").cpu()
+            for c, w in zip(contexts.split(4096), words.split(4096), strict=True)
+        ]
+        return -torch.cat(losses).double().numpy()

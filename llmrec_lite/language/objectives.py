@@ -1,0 +1,163 @@
+"""Chapter 8: what a language model is trained and judged by, and the head of a masked one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from llmrec_lite.language.batches import IGNORE
+
+
+class MaskedLM(nn.Module):
+    """An encoder, and on it what tells each token: a small layer, then the embedding read backwards (tied).
+
+    Shapes: tokens (n, t) -> logits (n, t, vocab). Devlin et al. 2019; the tying is from Press and Wolf, "Using
+    the Output Embedding to Improve Language Models", EACL 2017.
+
+    Args:
+        encoder: tokens (n, t), mask -> states (n, t, d); its `embed` is the (vocab, d) embedding.
+        d: length of the states.
+        vocab: number of tokens.
+        seed: of the first weights of the small layer.
+
+    Raises:
+        ValueError: the embedding has another shape.
+    """
+
+    def __init__(self, encoder: nn.Module, d: int, vocab: int, seed: int = 0) -> None:
+        super().__init__()
+        embed = getattr(encoder, "embed", None)
+        if not isinstance(embed, nn.Embedding) or embed.weight.shape != (vocab, d):
+            raise ValueError(f"encoder.embed must be Embedding({vocab}, {d}), got {embed}; give its vocab and d")
+        self.encoder = encoder
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.think = nn.Sequential(nn.Linear(d, d), nn.GELU(), nn.LayerNorm(d))
+        self.bias = nn.Parameter(torch.zeros(vocab))
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the logits; `mask` goes to the encoder."""
+        return F.linear(self.think(self.encoder(tokens, mask)), self.encoder.get_parameter("embed.weight"), self.bias)
+
+
+@contextmanager
+def explain_out_of_memory(batch_size: int, length: int, accumulate: int = 1) -> Iterator[None]:
+    """Turn torch's ways to say that memory is out into one.
+
+    Raises:
+        MemoryError: memory is out; the message names the mend.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU has no class of its own
+        if not isinstance(error, torch.OutOfMemoryError) and not any(
+            text in str(error) for text in ("not enough memory", "can't allocate memory", "out of memory")
+        ):
+            raise
+        raise MemoryError(
+            f"out of memory with batch_size={batch_size} rows of length={length} in accumulate={accumulate} pieces: "
+            f"set accumulate={2 * accumulate} (the same result in less memory), or take a smaller batch_size, "
+            "length or model"
+        ) from error
+
+
+def loss_sum(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the summed cross-entropy in nats of logits (n, t, vocab) against targets (n, t), -100 left out."""
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum")
+
+
+@torch.no_grad()
+def mean_loss(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    batch_size: int,
+    precision: AbstractContextManager[object] | None = None,
+) -> float:
+    """Return the loss in nats a predicted token, without dropout; the model's mode stays what it was.
+
+    Args:
+        model: tokens (n, t) -> logits (n, t, vocab).
+        inputs: (n, t).
+        targets: (n, t), -100 where nothing is to be predicted.
+        batch_size: rows at once.
+        precision: an autocast to run the model in.
+
+    Raises:
+        MemoryError: memory is out.
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    total = 0.0
+    try:
+        for x, y in zip(inputs.split(batch_size), targets.split(batch_size), strict=True):
+            with explain_out_of_memory(batch_size, x.shape[1]), precision or nullcontext():
+                total += loss_sum(model(x.to(device)), y.to(device)).item()
+    finally:
+        model.train(was_training)
+    return total / max(1, int((targets != IGNORE).sum()))
+
+
+def perplexity(model: nn.Module, rows: Tensor, batch_size: int = 32) -> float:
+    """Return exp(mean loss) of telling each row's next tokens: among how many the model still wavers.
+
+    Args:
+        model: tokens (n, t) -> logits (n, t, vocab), causal.
+        rows: (n, length + 1) from `pack`.
+        batch_size: rows at once.
+
+    Raises:
+        ValueError: rows are not what `pack` gives.
+    """
+    rows = check_rows(rows, "rows")
+    return torch.tensor(mean_loss(model, rows[:, :-1], rows[:, 1:], batch_size), dtype=torch.float64).exp().item()
+
+
+def check_rows(rows: Tensor, name: str) -> Tensor:
+    """Return the rows as int64, or say what is wrong with them.
+
+    Raises:
+        ValueError: rows are not whole numbers of shape (n, length + 1).
+    """
+    if (
+        not isinstance(rows, Tensor)
+        or rows.dim() != 2
+        or rows.is_floating_point()
+        or len(rows) < 1
+        or rows.shape[1] < 2
+    ):
+        got = f"{rows.dtype} {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
+        raise ValueError(f"{name} must be whole numbers of shape (n >= 1, length + 1 >= 2), as pack gives, got {got}")
+    return rows.long()
+
+
+@torch.no_grad()
+def vocabulary_size(model: nn.Module, length: int, **rows: Tensor | None) -> int:
+    """Return how many tokens the model tells apart, after a look at one row of zeros and at all the data.
+
+    Args:
+        model: tokens (n, t) -> logits (n, t, vocab).
+        length: t.
+        rows: what it is to read, by a name for the error.
+
+    Raises:
+        ValueError: the model gives no logits of this shape, or rows hold ids that it does not know.
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    logits = model.eval()(torch.zeros((1, length), dtype=torch.int64, device=device))
+    model.train(was_training)
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[:2] != (1, length):
+        raise ValueError(f"the model must give logits (n, t, vocab); for tokens (1, {length}) it gave {shape}")
+    vocab = logits.shape[2]
+    for name, data in rows.items():
+        if data is not None and (data.min() < 0 or data.max() >= vocab):
+            raise ValueError(
+                f"{name} has ids from {int(data.min())} to {int(data.max())}, but the model knows 0 to {vocab - 1}; "
+                "make the model with the vocab_size of the tokenizer"
+            )
+    return vocab

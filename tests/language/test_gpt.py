@@ -1,0 +1,438 @@
+"""Our GPT beside `transformers`: the same logits, the same text; and what is true of any causal model."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
+
+from llmrec_lite.language.decoding import KVCache, chat_prompt, pick_token
+from llmrec_lite.language.gpt import GPT, GPTConfig, RMSNorm, rotary_angles, rotate
+from llmrec_lite.language.pretrained import smollm2_folder
+
+SMALL = GPTConfig(vocab_size=50, d=24, layers=2, heads=6, kv_heads=2, d_ff=40, max_length=40)
+PROMPTS = (
+    "A recommender system is",
+    "Once upon a time there was a film in 1995 that",
+    "I would like some science fiction. 我想看科幻片。",
+    chat_prompt([{"role": "user", "content": "Name three old films, with a sentence about each."}]),
+)
+
+
+def _random(model: Any, seed: int = 0) -> Any:
+    """Give large random weights to a model, norms included, so that a wrong part shows in the logits."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            scale, middle = (0.3, 1.0) if weight.dim() == 1 else (2 / weight.shape[1] ** 0.5, 0.0)
+            weight.copy_(torch.randn(weight.shape, generator=generator) * scale + middle)
+    return model
+
+
+@pytest.fixture(scope="module")
+def small() -> GPT:
+    return _random(GPT(SMALL))
+
+
+@pytest.fixture(scope="module")
+def talker() -> GPT:
+    """A small model whose tokens are words and letters, so that it has text to write."""
+    words = ["<end>", *"abcdefghijklmnopqrstuvwxyz", *(f"w{i}" for i in range(23))]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<end>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return _random(GPT(SMALL, tokenizer=tokenizer))
+
+
+def _tokens(*shape: int, vocab: int = 50) -> Tensor:
+    return torch.randint(0, vocab, shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+@pytest.fixture(scope="module", params=["tied", "untied"])
+def pair(request, tmp_path_factory) -> tuple[GPT, Any]:
+    """A random Llama of `transformers`, saved, and what we load."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=300,
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        rms_norm_eps=1e-6,
+        rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
+        tie_word_embeddings=request.param == "tied",
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    theirs = _random(LlamaForCausalLM(config)).eval()
+    folder = tmp_path_factory.mktemp(request.param)
+    theirs.save_pretrained(folder)
+    return GPT.from_pretrained(folder), theirs
+
+
+@torch.inference_mode()
+def test_a_random_llama_has_the_logits_of_transformers(pair):
+    ours, theirs = pair
+    tokens = _tokens(3, 100, vocab=300)
+    expected = theirs(tokens).logits
+    assert expected.std() > 1  # else the tolerance would say little
+    torch.testing.assert_close(ours(tokens), expected, atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_random_llama_writes_the_text_of_transformers(pair):
+    ours, theirs = pair
+    for tokens in _tokens(2, 12, vocab=300):
+        expected = theirs.generate(
+            tokens[None], attention_mask=torch.ones(1, 12), max_new_tokens=80, do_sample=False, pad_token_id=0
+        )
+        assert len(expected[0]) == 92
+        for use_cache in (True, False):
+            assert ours.generate(tokens.tolist(), 80, use_cache=use_cache) == expected[0, 12:].tolist()
+
+
+@torch.inference_mode()
+def test_attention_maps_equal_transformers(pair):
+    ours, theirs = pair
+    tokens = _tokens(1, 20, vocab=300)
+    theirs.set_attn_implementation("eager")
+    expected = torch.cat(theirs(tokens, output_attentions=True).attentions)
+    theirs.set_attn_implementation("sdpa")
+    maps = ours.attention_maps(tokens[0].tolist())
+    assert maps.shape == (4, 8, 20, 20)
+    torch.testing.assert_close(maps, expected, atol=1e-5, rtol=0)
+
+
+def test_gradients_equal_transformers(pair):
+    ours, theirs = pair
+    tokens = _tokens(2, 30, vocab=300)
+    theirs.zero_grad()
+    theirs(tokens, labels=tokens).loss.backward()
+    ours.zero_grad()
+    (-ours.log_probabilities(tokens).mean()).backward()
+    expected = theirs.model.layers[1].self_attn.k_proj.weight.grad
+    torch.testing.assert_close(ours.blocks[1].attend.key.weight.grad, expected, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(ours.embed.weight.grad, theirs.model.embed_tokens.weight.grad, atol=1e-5, rtol=1e-3)
+
+
+def test_what_we_save_transformers_reads(small, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    small.save_pretrained(tmp_path)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
+    tokens = _tokens(2, 9)
+    with torch.inference_mode():
+        torch.testing.assert_close(theirs(tokens).logits, small(tokens), atol=1e-4, rtol=0)
+        again = GPT.from_pretrained(tmp_path)
+        assert again.config == small.config
+        torch.testing.assert_close(again(tokens), small(tokens), rtol=0, atol=0)
+
+
+@given(cuts=st.lists(st.integers(1, 11), max_size=4, unique=True))
+@torch.inference_mode()
+def test_reading_in_pieces_with_a_cache_is_reading_at_once(small, cuts):
+    tokens = _tokens(3, 12)
+    cache = KVCache(small, 3, 12)
+    pieces = [small(piece, cache) for piece in tokens.tensor_split(sorted(cuts), dim=1)]
+    assert cache.length == 12
+    torch.testing.assert_close(torch.cat(pieces, 1), small(tokens), atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_a_batch_is_its_texts_and_padding_at_the_end_is_not_seen(small):
+    tokens = _tokens(3, 10)
+    together = small(tokens)
+    for row, alone in zip(together, tokens, strict=True):
+        torch.testing.assert_close(row, small(alone[None])[0], atol=1e-5, rtol=1e-4)
+    padded = tokens.clone()
+    padded[:, 6:] = 0
+    torch.testing.assert_close(small(padded)[:, :6], together[:, :6], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(small(padded)[:, 6:], together[:, 6:])
+
+
+@torch.inference_mode()
+def test_attention_maps_look_back_only(small):
+    maps = small.attention_maps(list(range(7)))
+    assert maps.shape == (2, 6, 7, 7)
+    torch.testing.assert_close(maps.sum(-1), torch.ones(2, 6, 7))
+    assert (maps.triu(1) == 0).all()
+    assert (maps.tril() > 0).any(-1).all()
+
+
+def test_log_probabilities_follow_the_text(small):
+    tokens = _tokens(2, 8)
+    scores = small.log_probabilities(tokens)
+    assert scores.shape == (2, 7)
+    logits = small(tokens)
+    assert scores[1, 4].item() == pytest.approx(logits[1, 4].log_softmax(0)[tokens[1, 5]].item(), abs=1e-5)
+
+
+def test_rotation_keeps_length_and_knows_only_distance():
+    cos, sin = rotary_angles(SMALL)
+    generator = torch.Generator().manual_seed(1)
+    query, key = (torch.randn(4, generator=generator).expand(1, 1, 40, 4) for _ in range(2))
+    turned, turned_key = rotate(query, cos, sin)[0, 0], rotate(key, cos, sin)[0, 0]
+    torch.testing.assert_close(turned.norm(dim=1), query[0, 0].norm(dim=1))
+    products = turned @ turned_key.T
+    torch.testing.assert_close(products[5, 2], products[30, 27])
+    assert abs(products[5, 2] - products[5, 4]) > 1e-3
+
+
+def test_rms_norm():
+    norm = RMSNorm(2, eps=0.5)
+    torch.nn.init.constant_(norm.weight, 2.0)
+    torch.testing.assert_close(norm(torch.tensor([3.0, 4.0])), torch.tensor([6.0, 8.0]) / 13**0.5)
+
+
+def test_first_weights():
+    config = GPTConfig(vocab_size=400, d=128, layers=8, heads=4, kv_heads=4, d_ff=256, tied=False)
+    state = torch.random.get_rng_state()
+    first, again, other = (GPT(config, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for name, weight in first.items():
+        assert torch.equal(weight, again[name])
+        expected = 0.0 if "norm" in name else 0.005 if name.endswith(("merge.weight", "down.weight")) else 0.02
+        assert weight.std().item() == pytest.approx(expected, rel=0.03)
+        assert weight.mean().item() == pytest.approx(float("norm" in name), abs=1e-3)
+        assert "norm" in name or not torch.equal(weight, other[name])
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_it_learns(precision):
+    """A text that repeats itself must become sure, in full precision and in half (autocast)."""
+    model = GPT(SMALL)
+    tokens = torch.arange(5).repeat(2, 6)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for _ in range(30):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            loss = -model.log_probabilities(tokens).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+    assert model.generate([0, 1, 2], 4) == [3, 4, 0, 1]
+
+
+def test_generate_returns_what_is_new(small, talker):
+    tokens = small.generate([1, 2, 3], 6)
+    assert len(tokens) == 6
+    assert small.generate((1, 2, 3), 6, use_cache=False) == tokens
+    assert small.generate([1, 2, 3], 0) == []
+    text = talker.generate("a b c", 6)
+    assert talker.tokenizer is not None
+    assert talker.tokenizer.encode(text).ids == talker.generate([1, 2, 3], 6) == tokens
+
+
+def test_generate_ends(small, talker):
+    tokens = small.generate([1, 2, 3], 8)
+    end = tokens[4]
+    assert small.generate([1, 2, 3], 8, stop=[end]) == tokens[: tokens.index(end)]
+    ending = GPT(GPTConfig(**{**vars(SMALL), "end_tokens": (end,)}))
+    ending.load_state_dict(small.state_dict())
+    assert ending.generate([1, 2, 3], 8) == tokens[: tokens.index(end)]
+    text = talker.generate("a b c", 8)
+    stop = text[4:7]
+    assert talker.generate("a b c", 8, stop=stop) == text[: text.index(stop)]
+    assert talker.generate("a b c", 8, stop=["never", stop]) == text[: text.index(stop)]
+
+
+def test_streaming_sends_the_same_text_in_pieces(small, talker):
+    pieces: list[str] = []
+    text = talker.generate("a b c", 8, stream=pieces.append)
+    assert "".join(pieces) == text
+    assert len(pieces) > 3
+    pieces.clear()
+    words = text.split()
+    stop = " ".join(words[2:4])  # two tokens: the first must be held back until it is clear what follows
+    assert talker.generate("a b c", 8, stop=stop, stream=pieces.append) == "".join(pieces) == " ".join(words[:2]) + " "
+    sent: list[int] = []
+    assert small.generate([1, 2, 3], 8, stream=sent.append) == sent
+
+
+def test_the_seed_decides_what_is_drawn(small):
+    state = torch.random.get_rng_state()
+    drawn = [small.generate([1, 2], 12, temperature=1.5, seed=seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert small.generate([1, 2], 12, temperature=2.0) != small.generate([1, 2], 12, temperature=2.0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert small.generate([1, 2], 12, temperature=1.5, top_k=1, seed=1) == small.generate([1, 2], 12)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"),
+    [(1.0, None, None), (0.5, None, None), (2.0, 3, None), (1.0, None, 0.7), (1.5, 4, 0.8), (1.0, 99, 1.0)],
+)
+def test_drawing_follows_the_probabilities_of_transformers(temperature, top_k, top_p):
+    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    logits = torch.tensor([0.3, 2.0, -1.0, 1.5, 0.0, 1.2])
+    steps: list[Any] = [TemperatureLogitsWarper(temperature)]
+    steps += [TopKLogitsWarper(top_k)] if top_k else []
+    steps += [TopPLogitsWarper(top_p)] if top_p else []
+    expected = LogitsProcessorList(steps)(torch.tensor([[0]]), logits[None])[0].softmax(0)
+    generator = torch.Generator().manual_seed(0)
+    counts = Counter(pick_token(logits, temperature, top_k, top_p, generator) for _ in range(4000))
+    for token, p in enumerate(expected.tolist()):
+        if p == 0:
+            assert counts[token] == 0
+        assert counts[token] / 4000 == pytest.approx(p, abs=0.03)
+    assert pick_token(logits) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda m: m.generate([], 3), "the prompt is empty"),
+        (lambda m: m.generate("a b", 3), "no tokenizer; give token ids"),
+        (lambda m: m.generate([1, 50], 3), r"outside the vocabulary 0\.\.49"),
+        (lambda m: m.generate([1, -1], 3), r"outside the vocabulary 0\.\.49"),
+        (lambda m: m.generate([1] * 38, 3), "38 tokens and 3 new ones are more than max_length=40; ask for at most 2"),
+        (lambda m: m.generate([1] * 41, 3), "shorten the prompt"),
+        (lambda m: m.generate([1], -1), "max_new_tokens must not be negative, not -1"),
+        (lambda m: m.generate([1], 3, temperature=-0.5), "temperature must be 0 or a positive number, not -0.5"),
+        (lambda m: m.generate([1], 3, temperature=float("nan")), "not nan"),
+        (lambda m: m.generate([1], 3, top_k=0), "top_k must be at least 1, not 0"),
+        (lambda m: m.generate([1], 3, top_p=0.0), "top_p must be above 0 and at most 1"),
+        (lambda m: m.generate([1], 3, top_p=1.5), "top_p must be above 0 and at most 1"),
+        (lambda m: m.generate([1], 3, stop="x"), "give ids to stop at"),
+        (lambda m: m(_tokens(1, 41)), "41 tokens are too many: there is room for 40"),
+        (lambda m: m(_tokens(1, 5), KVCache(m, 1, 4)), "5 tokens are too many: there is room for 4"),
+    ],
+)
+def test_bad_input_is_one_clear_error(small, call, said):
+    with pytest.raises(ValueError, match=said):
+        call(small)
+
+
+def test_a_stop_of_nothing_and_a_text_of_nothing(talker):
+    with pytest.raises(ValueError, match='holds ""'):
+        talker.generate("a b", 3, stop="")
+    with pytest.raises(ValueError, match="the prompt is empty"):
+        talker.generate("  ", 3)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"layers": 0}, "layers must be positive, not 0"),
+        ({"d": 30, "heads": 4}, r"d=30 must be a multiple of 2 \* heads=8"),
+        ({"heads": 6, "kv_heads": 4, "d": 24}, "heads=6 must be a multiple of kv_heads=4"),
+    ],
+)
+def test_bad_sizes(sizes, said):
+    with pytest.raises(ValueError, match=said):
+        GPTConfig(vocab_size=10, **sizes)
+
+
+def test_chat_prompt():
+    assert chat_prompt([{"role": "user", "content": "Hi"}], system=None, answer=False) == (
+        "<|im_start|>user\nHi<|im_end|>\n"
+    )
+    with pytest.raises(ValueError, match="there is no message"):
+        chat_prompt([])
+    with pytest.raises(ValueError, match=r"needs \"role\" and \"content\", and this one has \['text'\]"):
+        chat_prompt([{"text": "Hi"}])
+
+
+# The real SmolLM2 ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def smollm2() -> GPT:
+    return GPT.from_pretrained("smollm2")
+
+
+@pytest.fixture(scope="module")
+def theirs(smollm2) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(smollm2_folder(), dtype=torch.float32).eval()
+
+
+@pytest.fixture(scope="module")
+def their_tokenizer(smollm2) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(smollm2_folder())
+
+
+@pytest.mark.data
+@torch.inference_mode()
+def test_smollm2_has_the_logits_of_transformers(smollm2, theirs):
+    for prompt in PROMPTS:
+        tokens = torch.tensor([smollm2.tokenizer.encode(prompt).ids])
+        torch.testing.assert_close(smollm2(tokens), theirs(tokens).logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.data
+@torch.inference_mode()
+def test_smollm2_writes_the_text_of_transformers(smollm2, theirs, their_tokenizer):
+    for prompt in PROMPTS[1:]:
+        batch = their_tokenizer(prompt, return_tensors="pt")
+        given = batch["input_ids"][0].tolist()
+        assert smollm2.tokenizer.encode(prompt).ids == given
+        new = theirs.generate(**batch, max_new_tokens=64, do_sample=False)[0, len(given) :].tolist()
+        ended = new[-1] == 2
+        assert ended or len(new) == 64
+        assert smollm2.generate(given, 64) == new[: len(new) - ended]
+    text = their_tokenizer.decode(new, skip_special_tokens=True)
+    start = smollm2.generate(prompt, 12)
+    assert len(start) > 12
+    assert text.startswith(start)
+
+
+@pytest.mark.data
+@torch.inference_mode()
+def test_smollm2_writes_the_same_with_and_without_cache(smollm2):
+    """Without the cache in one reading: greedy means that the likeliest token after each place is the next one."""
+    given = smollm2.tokenizer.encode(PROMPTS[0]).ids
+    new = smollm2.generate(given, 64)
+    assert len(new) == 64
+    assert smollm2(torch.tensor([given + new]))[0, len(given) - 1 : -1].argmax(1).tolist() == new
+    assert smollm2.generate(given, 10, use_cache=False) == new[:10]
+
+
+@pytest.mark.data
+def test_smollm2_chat_is_that_of_transformers(their_tokenizer):
+    talks = [
+        [{"role": "user", "content": "Which film?"}],
+        [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Which film?"}],
+        [
+            {"role": "user", "content": " Two\nlines "},
+            {"role": "assistant", "content": "Alien."},
+            {"role": "user", "content": "另一部"},
+        ],
+    ]
+    for talk in talks:
+        for answer in (True, False):
+            expected = their_tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=answer)
+            assert chat_prompt(talk, answer=answer) == expected
+
+
+@pytest.mark.data
+def test_smollm2_streams_letters_of_several_bytes_whole(smollm2):
+    pieces: list[str] = []
+    text = smollm2.generate("请用中文回答：你好！科幻片", 16, stream=pieces.append)
+    assert "".join(pieces) == text
+    assert not any("\ufffd" in piece for piece in pieces[:-1])
+
+
+@pytest.mark.data
+def test_smollm2_loads_without_transformers(smollm2):
+    code = (
+        "import sys; from llmrec_lite.language.gpt import GPT; "
+        "GPT.from_pretrained(); print('transformers' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.stdout.strip() == "False"
