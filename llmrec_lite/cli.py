@@ -41,15 +41,13 @@ class UsageError(ValueError):
 
 @app.command()
 def fetch(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Assets to fetch; the one Part I needs where left out.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Assets to fetch; all of them where left out.")] = None,
     force: Annotated[bool, typer.Option(help="Fetch again what is there already.")] = False,
 ) -> None:
     """Download data and models, check them, and be offline afterwards."""
     from llmrec_lite import assets
 
-    for name, folder in assets.fetch(names or ["movielens-100k"], force=force).items():
+    for name, folder in assets.fetch(names or None, force=force).items():
         screen.print(f"{name}: {folder}", soft_wrap=True)
 
 
@@ -67,23 +65,31 @@ def recommend(
     likes: Annotated[
         list[str] | None, typer.Option(help='A title you like, "Star Wars (1977)"; several times.')
     ] = None,
+    request: Annotated[str | None, typer.Option(help='A wish in words, "I would like some science fiction".')] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
-    model: ModelName = "DenoisingAutoencoder",
+    model: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(recommenders.MODELS)}; one that can where left out.")
+    ] = None,
     interactions: InteractionsFile = None,
     items: ItemsFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Recommend items to a user of the data, or to you, by what you like."""
-    if (user is None) == (not likes):
-        raise UsageError("say for whom: either --user ID, or --likes TITLE (several times if you like)")
-    dataset = _load(interactions, items)
-    fitted = _make(model).fit(dataset)
+    """Recommend items to a user of the data, or to you, by what you like or say you would like."""
+    if [user is None, not likes, request is None].count(False) != 1:
+        raise UsageError("say for whom: --user ID, or --likes TITLE (several times if you like), or --request TEXT")
+    model = model or ("TextRecommender" if request is not None else "DenoisingAutoencoder")
+    maker = _make(model)
     if likes:
-        if not hasattr(fitted, "score_new"):
-            able = [name for name in recommenders.MODELS if hasattr(getattr(recommenders, name), "score_new")]
-            raise UsageError(f"{model} cannot meet new users; these can: {', '.join(able)}")
+        _check_able(maker, "score_new", "meet new users")
+    elif request is not None:
+        _check_able(maker, "score_request", "answer a request in words")
+    dataset = _load(interactions, items)
+    fitted = maker.fit(dataset)
+    if likes:
         history = [(dataset.items["item_id"].iloc[_find_title(dataset, title)], 5.0) for title in likes]
-        found = _recommend_new(fitted, dataset, history, k)
+        found = _best(dataset, fitted.score_new([history]), history, k)
+    elif request is not None:
+        found = _best(dataset, fitted.score_request(request)[None], [], k)
     else:
         found = fitted.recommend([_user_id(dataset, str(user))], k)
     found = found.merge(
@@ -93,7 +99,8 @@ def recommend(
     if as_json:
         print(json.dumps(json.loads(found.to_json(orient="records")), ensure_ascii=False, indent=1))
         return
-    whom = escape(f"user {user}" if user else "somebody who likes " + ", ".join(likes or []))
+    someone = "somebody who likes " + ", ".join(likes) if likes else f"somebody who says {request!r}"
+    whom = escape(f"user {user}" if user else someone)
     table = Table("", "item", "genres", "score", title=f"For {whom} ({model})", title_justify="left")
     for row in found.itertuples():
         table.add_row(str(row.rank), escape(row.item), escape(row.genres.replace("|", ", ")), f"{row.score:.3f}")
@@ -201,13 +208,20 @@ def _find_title(dataset: Dataset, title: str) -> int:
     return int(max(matches, key=lambda index: counts.get(index, 0)))
 
 
-def _recommend_new(fitted: Any, dataset: Dataset, history: list[tuple[Any, float]], k: int) -> pd.DataFrame:
+def _check_able(model: Any, method: str, what: str) -> None:
+    if not hasattr(model, method):
+        able = [name for name in recommenders.MODELS if hasattr(getattr(recommenders, name), method)]
+        raise UsageError(f"{type(model).__name__} cannot {what}; these can: {', '.join(able)}")
+
+
+def _best(dataset: Dataset, scores: Any, history: list[tuple[Any, float]], k: int) -> pd.DataFrame:
+    """Return the k items with the best scores, (1, n_items), that the history does not hold."""
     from llmrec_lite.recommenders.base import histories_to_matrix, top_k_unseen
 
-    items, scores = top_k_unseen(fitted.score_new([history]), histories_to_matrix([history], dataset), k)
+    items, values = top_k_unseen(scores, histories_to_matrix([history], dataset), k)
     found = items[0] >= 0
     ids = dataset.items["item_id"].to_numpy()[items[0][found]]
-    return pd.DataFrame({"item_id": ids, "rank": range(1, len(ids) + 1), "score": scores[0][found]})
+    return pd.DataFrame({"item_id": ids, "rank": range(1, len(ids) + 1), "score": values[0][found]})
 
 
 def main() -> None:

@@ -129,7 +129,8 @@ def provenance() -> dict[str, Any]:
 
 def _register_experiments() -> None:
     import llmrec_lite.experiments
-    import llmrec_lite.language.experiments  # noqa: F401  # both import torch, so only when asked for
+    import llmrec_lite.language.experiments
+    import llmrec_lite.language.text_experiments  # noqa: F401  # they import torch, so only when asked for
 
 
 def run(name: str, folder: Path | None = None) -> Path:

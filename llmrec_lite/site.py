@@ -78,7 +78,7 @@ def build(root: Path = ROOT, fresh: bool = False) -> Path:
         llmrec_lite.assets.AssetError: The data cannot be fetched.
     """
     begun = time.monotonic()
-    assets.fetch(["movielens-100k"])
+    assets.fetch()
     site = root / "_build" / "html"
     for stale in (site, root / "_build" / ".doctrees", root / "_build" / "jupyter_execute"):
         shutil.rmtree(stale, ignore_errors=True)

@@ -70,6 +70,20 @@ def test_recommend_to_a_user(files):
     assert "2.000" in lines[0]
 
 
+def test_films_for_a_request_in_words(files):
+    found = json.loads(output("recommend", "--request", "animation", "--model", "ContentBased", "--json", *files))
+    assert found[0]["item"] == "Up (2009)"
+    assert found[0]["score"] > found[1]["score"]
+    text = output("recommend", "--request", "animation", "--model", "contentbased", *files)
+    assert "For somebody who says 'animation'" in text
+
+
+@pytest.mark.data
+def test_science_fiction_without_naming_a_model():
+    found = json.loads(output("recommend", "--request", "I would like some science fiction", "-k", "5", "--json"))
+    assert sum("Sci-Fi" in film["genres"] for film in found) >= 4
+
+
 def test_brackets_in_titles_and_genres_are_not_markup(files):
     assert "[bold]" in output("recommend", "--user", "cyd", "--model", "popularity", *files)
     text = output("recommend", "--likes", "[rec] [/b]", "--model", "Popularity", *files)
@@ -153,8 +167,10 @@ def test_compare_puts_the_best_first(crowd_file):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["recommend"], "say for whom: either --user ID, or --likes TITLE"),
+        (["recommend"], "say for whom: --user ID, or --likes TITLE"),
         (["recommend", "--user", "ann", "--likes", "Heat"], "say for whom"),
+        (["recommend", "--request", "a film", "--likes", "Heat"], "say for whom"),
+        (["recommend", "--request", "a film", "--model", "EASE"], "EASE cannot answer a request in words; these can: C"),
         (["recommend", "--user", "eve"], "there is no user 'eve' among the 4 users (ann, bob, cyd, ...)"),
         (["recommend", "--likes", "Heatt"], "no item called 'Heatt'; did you mean Heat (1995)?"),
         (["recommend", "--likes", "knows"], "did you mean Nobody Knows (2004)?"),
@@ -204,13 +220,13 @@ def test_fetch_prints_where_assets_are(monkeypatch, tmp_path):
     asked = []
 
     def fetch(names, force=False):
-        asked.append((list(names), force))
-        return {name: tmp_path / name for name in names}
+        asked.append((names, force))
+        return {name: tmp_path / name for name in names or assets.ASSETS}
 
     monkeypatch.setattr(assets, "fetch", fetch)
     assert f"movielens-100k: {tmp_path / 'movielens-100k'}" in output("fetch")
     output("fetch", "one", "two", "--force")
-    assert asked == [(["movielens-100k"], False), (["one", "two"], True)]
+    assert asked == [(None, False), (["one", "two"], True)]  # None is all of them
 
 
 def test_an_asset_that_cannot_be_had_is_one_line(monkeypatch, capsys):

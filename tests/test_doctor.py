@@ -193,8 +193,8 @@ def test_cache_is_not_writable(monkeypatch: pytest.MonkeyPatch, cache: Path) -> 
 def test_assets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in assets.ASSETS:
         ill(doctor._asset(name), "warn", f"llmrec fetch {name}")
-    assert "Part I needs it" in doctor._asset("movielens-100k").mend
-    assert "Only later parts" in doctor._asset("minilm").mend
+    assert "All chapters need it" in doctor._asset("movielens-100k").mend
+    assert "Part II needs it" in doctor._asset("minilm").mend
     monkeypatch.setattr(assets, "is_present", lambda name: True)
     for name in assets.ASSETS:
         well(doctor._asset(name), "present")

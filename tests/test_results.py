@@ -21,8 +21,9 @@ def records(tmp_path, monkeypatch):
 
 @pytest.fixture
 def made_up(monkeypatch, tmp_path):
-    """Two experiments instead of the book's, in a module that takes the place of the real one."""
-    monkeypatch.setitem(sys.modules, "llmrec_lite.experiments", ModuleType("llmrec_lite.experiments"))
+    """Two experiments instead of the book's, in modules that take the place of the real ones."""
+    for name in ("experiments", "language.experiments", "language.text_experiments"):
+        monkeypatch.setitem(sys.modules, f"llmrec_lite.{name}", ModuleType(f"llmrec_lite.{name}"))
     monkeypatch.setattr(results, "EXPERIMENTS", {})
     monkeypatch.setattr(results, "RESULTS_DIR", tmp_path / "results")
 

@@ -93,7 +93,7 @@ def checkout(tmp_path, monkeypatch):
     )
     (root / "book" / "index.md").write_text("# Small\n\nWords.\n")
     monkeypatch.setenv("LLMREC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(assets, "fetch", lambda names: {})
+    monkeypatch.setattr(assets, "fetch", dict)
     return root
 
 
