@@ -54,9 +54,10 @@ def pool(states: Tensor, mask: Tensor | None = None, how: Pooling = "mean") -> T
 class TextEncoder:
     """Sentences to vectors, so that texts that mean the same point the same way.
 
-    all-MiniLM-L6-v2 is a six-layer Transformer trained on a billion pairs of sentences (Reimers and Gurevych,
-    EMNLP 2019; Wang et al., "MiniLM", NeurIPS 2020). It reads English: what its vocabulary lacks, such as most
-    Chinese characters and emoji, becomes the token [UNK], and `unknown_share` tells how much of a text that is.
+    all-MiniLM-L6-v2 is a six-layer Transformer (Wang et al., "MiniLM", NeurIPS 2020) that the sentence-transformers
+    project trained on a billion pairs of sentences, in the manner of Reimers and Gurevych, EMNLP 2019. It reads
+    English: what its vocabulary lacks, such as most Chinese characters and emoji, becomes the token [UNK], and
+    `unknown_share` tells how much of a text that is.
 
     Args:
         name_or_path: "minilm" for the book's model, a folder that `transformers` can load, or an id of its hub.
@@ -140,7 +141,7 @@ class TextEncoder:
     def unknown_share(self, texts: Iterable[str]) -> np.ndarray:
         """Return the share of each text's tokens that the vocabulary does not know, (len(texts),), 0 to 1.
 
-        A vector made of such tokens is a vector like any other, and says nothing about the text.
+        A vector made of such tokens is a vector like any other, and says little about the text.
         """
         ids = self._tokenize(_checked(texts), special=False)
         unknown = self._tokenizer.unk_token_id  # None where a vocabulary can spell everything in bytes
@@ -153,13 +154,13 @@ class TextEncoder:
         return self._tokenizer(texts, add_special_tokens=special, verbose=False, **settings)["input_ids"]
 
     def _compute(self, texts: list[str], budget: int) -> Iterator[dict[str, tuple[np.ndarray, bool]]]:
-        """Compute vectors in batches of texts of equal length, which need neither padding nor a mask."""
+        """Compute vectors in batches of about equal length: only a small batch is padded and masked."""
         ids = self._tokenize(texts)
         long = [i for i, row in enumerate(ids) if len(row) > self.max_length]
         for i, row in zip(long, self._tokenize([texts[i] for i in long], cut=True), strict=True):
             ids[i] = row
         order, cut = sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True), set(long)
-        for batch in _batches([len(ids[i]) for i in order], budget):
+        for batch in length_batches([len(ids[i]) for i in order], budget):
             chosen = order[batch]
             try:
                 vectors = self._forward([ids[i] for i in chosen])
@@ -216,7 +217,7 @@ def _checked(texts: Iterable[str]) -> list[str]:
     return wanted
 
 
-def _batches(lengths: list[int], budget: int) -> Iterator[slice]:
+def length_batches(lengths: list[int], budget: int) -> Iterator[slice]:
     """Cut a falling list of lengths into batches of at most `budget` tokens, at least one text each.
 
     A batch ends where the length changes, unless it is so small that a little padding is cheaper than a call.

@@ -88,6 +88,7 @@ def sparse() -> dict[str, Any]:
     train, test = splits.recommenders_split(load_movielens())
     encoder = TextEncoder()
     models: dict[str, tuple[Any, Mapping[str, Sequence[Any]]]] = {
+        "random": (Random, {}),
         "popularity": (Popularity, {}),
         "denoising autoencoder": (DenoisingAutoencoder, {"dropout": [0.5, 0.65], "l2": [100.0, 300.0, 700.0]}),
         "TF-IDF ridge": (partial(TextRecommender, TfidfEncoder()), {"l2": L2}),

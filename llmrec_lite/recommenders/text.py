@@ -73,7 +73,7 @@ class TextRecommender(BaseRecommender):
     Two heads stand on the same vectors. "profile" is chapter 2's: a user is the weighted sum of the vectors of the
     items met, and the score is the cosine of user and item (Lops, de Gemmis and Semeraro, 2011). "ridge" gives
     every user a linear model of the items met, w_u = (F'F + l2 I)^-1 F' x_u, which learns which directions
-    matter and which only say that something is a film (Pazzani and Billsus, 1997, ask for the same with other
+    matter to the user (Pazzani and Billsus, 1997, ask for the same with other
     models; the closed form is Hoerl and Kennard, 1970). One matrix is solved for, whatever the number of users, so
     that a new user costs one product. Items nobody has met are not taken for disliked: they are left out.
 

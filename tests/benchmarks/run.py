@@ -16,6 +16,7 @@ for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
 
 import decoding  # noqa: E402
 import encoding  # noqa: E402
+import finetuning  # noqa: E402
 import numpy as np  # noqa: E402
 import rivals  # noqa: E402
 from race import Race  # noqa: E402
@@ -115,7 +116,13 @@ def main() -> int:
     """Run every race, print the table, and return 1 where a target is missed."""
     console = Console()
     data = load_movielens()
-    races = [*evaluation_races(*splits.recommenders_split(data)), ease_race(data), *decoding.races(), *encoding.races()]
+    races = [
+        *evaluation_races(*splits.recommenders_split(data)),
+        ease_race(data),
+        *decoding.races(),
+        *encoding.races(),
+        *finetuning.races(),
+    ]
     if not rivals.HAS_RANX:
         console.print("ranx is not installed and is skipped: pip install -e '.\\[bench]'")
     console.print("Processor time on one thread, best of several interleaved repeats.\n")

@@ -14,7 +14,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
 
 from llmrec_lite.language.embedding_cache import EmbeddingCache
-from llmrec_lite.language.encoder import TextEncoder, Whitening, _batches, mean_cosine, pool
+from llmrec_lite.language.encoder import TextEncoder, Whitening, length_batches, mean_cosine, pool
 from llmrec_lite.language.pretrained import PretrainedError
 
 WORDS = ["space", "war", "love", "film", "ship", "star", "sea", "funny", "sad", "old", "new", "robot", "red", "blue"]
@@ -105,15 +105,15 @@ def test_texts_of_one_length_go_without_a_mask(encoder, monkeypatch):
 
 def test_batches_hold_the_budget_cover_all_and_pad_only_what_is_small():
     lengths = sorted(np.random.default_rng(0).integers(1, 90, 400).tolist(), reverse=True)
-    batches = list(_batches(lengths, 1600))
+    batches = list(length_batches(lengths, 1600))
     assert [i for b in batches for i in range(400)[b]] == list(range(400))
     for b in batches:
         sizes = lengths[b]
         assert sizes[0] * len(sizes) <= 1600
         equal = sizes.count(sizes[0])
         assert len(sizes) == equal or sizes[0] * equal < 100
-    assert list(_batches([7, 7, 7], 1)) == [slice(0, 1), slice(1, 2), slice(2, 3)]
-    assert list(_batches([], 10)) == []
+    assert list(length_batches([7, 7, 7], 1)) == [slice(0, 1), slice(1, 2), slice(2, 3)]
+    assert list(length_batches([], 10)) == []
 
 
 def test_no_texts_give_no_rows(encoder):

@@ -1,0 +1,236 @@
+"""Chapter 10: LoRA, which leaves a weight matrix as it is and learns a small correction beside it.
+
+Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022: W x becomes W x + (alpha / r) B A x with
+B (out, r) and A (r, in), so r (in + out) numbers learn in the place of in * out. B begins as zero, so at first nothing
+changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from math import sqrt
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from llmrec_lite.language.batches import random_seed
+from llmrec_lite.language.checkpoint import CheckpointError
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class LoRALinear(nn.Module):
+    """A linear layer that is frozen, and a correction of low rank that learns.
+
+    y = W x + b + (alpha / rank) B A dropout(x), equation 3 of the paper. Shapes: (..., in) -> (..., out).
+
+    Args:
+        linear: the layer; its weights are frozen, and shared, not copied.
+        rank: r, at most what the matrix can have.
+        alpha: strength of the correction; with alpha / rank, another rank does not ask for another learning rate.
+        dropout: share of the inputs of A that are dropped in training.
+        seed: of A, uniform as `nn.Linear` begins (He et al. 2015, with a = sqrt(5)), which is what `peft` takes.
+
+    Raises:
+        TypeError: what is given is no `nn.Linear`.
+        ValueError: a setting is out of its range.
+    """
+
+    def __init__(
+        self, linear: nn.Linear, rank: int = 8, alpha: float = 16, dropout: float = 0.0, seed: int = 0
+    ) -> None:
+        super().__init__()
+        if not isinstance(linear, nn.Linear):
+            raise TypeError(f"LoRALinear wraps an nn.Linear, not {type(linear).__name__}")
+        most = min(linear.in_features, linear.out_features)
+        if not 1 <= rank <= most:
+            raise ValueError(f"rank={rank} must lie between 1 and {most}, the rank of the matrix it corrects")
+        if not alpha > 0 or not 0 <= dropout < 1:
+            raise ValueError(f"need alpha > 0 and 0 <= dropout < 1, got alpha={alpha}, dropout={dropout}")
+        self.linear, self.rank, self.alpha = linear.requires_grad_(False), rank, alpha
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        a = torch.empty(rank, linear.in_features)
+        nn.init.kaiming_uniform_(a, sqrt(5), generator=torch.Generator().manual_seed(seed))
+        self.A = nn.Parameter(a.to(linear.weight))
+        self.B = nn.Parameter(linear.weight.new_zeros(linear.out_features, rank))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        # Two thin products; B A itself would cost as much as W.
+        correction = F.linear(F.linear(self.dropout(x), self.A), self.B)
+        return self.linear(x) + self.alpha / self.rank * correction
+
+    @torch.no_grad()
+    def merge(self) -> nn.Linear:
+        """Return a plain layer with the weights W + (alpha / rank) B A: what was learned costs nothing any more."""
+        options = {"device": self.linear.weight.device, "dtype": self.linear.weight.dtype}
+        merged = nn.Linear(self.linear.in_features, self.linear.out_features, self.linear.bias is not None, **options)
+        merged.weight.copy_(self.linear.weight + self.alpha / self.rank * self.B @ self.A)
+        if self.linear.bias is not None:
+            merged.bias.copy_(self.linear.bias)
+        return merged.requires_grad_(False).train(self.training)
+
+
+def add_lora(
+    model: Model,
+    targets: Sequence[str] = ("query", "value"),
+    rank: int = 8,
+    alpha: float = 16,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Model:
+    """Freeze a model and put a `LoRALinear` around each of its linear layers that is named; the model is changed.
+
+    Args:
+        model: any module.
+        targets: last parts of names: "query" means "layers.0.query" and "query", and not "my_query".
+        rank: see `LoRALinear`, as are the next two.
+        alpha: see there.
+        dropout: see there.
+        seed: of all matrices A, each of which gets randomness of its own.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: a target is the name of no linear layer, or a rank is too large for a layer.
+    """
+    if isinstance(targets, str) or not targets:
+        raise ValueError(f'targets must be a list of names such as ["query", "value"], not {targets!r}')
+    inside = {f"{name}.linear".lstrip(".") for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    linears = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and name not in inside]
+    found = {target: [n for n in linears if n and f".{n}".endswith(f".{target}")] for target in targets}
+    if nothing := [target for target, names in found.items() if not names]:
+        known = sorted({name.rpartition(".")[2] for name in linears if name})
+        raise ValueError(f"targets: no linear layer is called {nothing[0]!r}; there are {', '.join(known) or 'none'}")
+    wanted = [name for name in linears if any(name in names for names in found.values())]
+    wrapped = [
+        LoRALinear(_linear(model, name), rank, alpha, dropout, random_seed(seed, i)) for i, name in enumerate(wanted)
+    ]
+    model.requires_grad_(False)
+    for name, module in zip(wanted, wrapped, strict=True):
+        model.set_submodule(name, module.requires_grad_(True))
+        module.linear.requires_grad_(False)
+        module.train(model.training)
+    return model
+
+
+def _linear(model: nn.Module, name: str) -> nn.Linear:
+    module = model.get_submodule(name)
+    assert isinstance(module, nn.Linear)
+    return module
+
+
+def merge_lora(model: nn.Module) -> nn.Module:
+    """Replace every `LoRALinear` by the plain layer it has become; the model is changed and returned."""
+    if isinstance(model, LoRALinear):
+        return model.merge()
+    for name, module in list(model.named_modules()):
+        if isinstance(module, LoRALinear):
+            model.set_submodule(name, module.merge())
+    return model
+
+
+def trainable_parameters(model: nn.Module) -> tuple[int, int]:
+    """Return how many numbers learn and how many there are; tied weights count once."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes)
+
+
+def adapter_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return what was learned on top of a frozen model, by name: the A and B, and whatever else requires grad."""
+    ours = {f"{path}.{x}".lstrip(".") for path, m in model.named_modules() if isinstance(m, LoRALinear) for x in "AB"}
+    # AdaLoRA of `peft` counts its ranks in a weight that no gradient reaches.
+    return {n: p.detach() for n, p in model.named_parameters() if n in ours or p.requires_grad or ".ranknum." in n}
+
+
+def base_fingerprint(model: nn.Module) -> str:
+    """Return 16 hexadecimal digits that tell the frozen weights of this model from those of others."""
+    learned, digest = adapter_state(model), hashlib.sha256()
+    for name, p in sorted(model.named_parameters()):
+        if name in learned:
+            continue
+        digest.update(f"{name} {p.dtype} {tuple(p.shape)}".encode())
+        digest.update(p.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _alphas(model: nn.Module) -> dict[str, float]:
+    return {name: float(m.alpha) for name, m in model.named_modules() if isinstance(m, LoRALinear)}
+
+
+def save_adapter(model: nn.Module, path: str | Path, settings: dict[str, Any] | None = None) -> None:
+    """Write what was learned, `adapter_state`, to a safetensors file; it gets its name when it is whole.
+
+    Args:
+        model: with a LoRA, or any whose frozen weights can be had elsewhere.
+        path: of the file.
+        settings: JSON values to keep with it.
+
+    Raises:
+        ValueError: nothing in the model learns.
+        CheckpointError: the file cannot be written.
+    """
+    path, state = Path(path), adapter_state(model)
+    if not state:
+        raise ValueError("nothing in the model learns, so there is no adapter to save; call add_lora first")
+    about = {"base": base_fingerprint(model), "alpha": _alphas(model), "settings": settings or {}}
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({n: t.cpu().contiguous() for n, t in state.items()}, part, {"llmrec": json.dumps(about)})
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            part.unlink()
+        raise CheckpointError(f"cannot write {path}: {error}; free some space or name another file") from error
+
+
+def read_adapter(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a file of `save_adapter`, and what it says about itself: base, alpha, settings.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another kind.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["llmrec"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118  # it is no dict
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no adapter {path}; save one with save_adapter") from error
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or no adapter of this package ({type(error).__name__}: {error}); save it again"
+        ) from error
+
+
+@torch.no_grad()
+def load_adapter(model: Model, path: str | Path) -> Model:
+    """Put a file of `save_adapter` into a model that was prepared in the same way; it is changed only if all fits.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or was learned on another base model, with another rank,
+            alpha or other layers.
+    """
+    tensors, about = read_adapter(path)
+    state = adapter_state(model)
+    for name in sorted(tensors.keys() | state.keys()):
+        was, now = (str(tuple(t[name].shape)) if name in t else "missing" for t in (tensors, state))
+        if was != now:
+            raise CheckpointError(f"{path} does not fit: {name} is {was} there and {now} here; use its rank and layers")
+    if about["alpha"] != _alphas(model):
+        raise CheckpointError(f"{path} was learned with another alpha; call add_lora with the alpha it was saved with")
+    if about["base"] != base_fingerprint(model):
+        raise CheckpointError(f"{path} was learned on another base model; load the one that it was trained on")
+    for name, tensor in tensors.items():
+        state[name].copy_(tensor)
+    return model

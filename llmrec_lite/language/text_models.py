@@ -1,0 +1,248 @@
+"""Chapter 10: models that read a text and answer, ready for `finetune`: a classifier and a matcher."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from llmrec_lite.language.encoder import Pooling, pool
+from llmrec_lite.language.encoder_model import load_encoder
+from llmrec_lite.language.lora import load_adapter, read_adapter, save_adapter
+from llmrec_lite.language.stack import Example as Example
+from llmrec_lite.language.stack import StackModel
+
+
+class _EncoderModel(StackModel):
+    """Texts to pooled states of an encoder of `transformers`; the arguments are explained in `TextClassifier`."""
+
+    def __init__(
+        self,
+        name_or_path: str | Path = "minilm",
+        pooling: Pooling = "mean",
+        pretrained: bool = True,
+        seed: int = 0,
+        max_length: int = 128,
+        train: str = "head",
+        peft_config: Any = None,
+        rank: int = 8,
+        alpha: float = 16,
+        targets: Sequence[str] = ("query", "value"),
+    ) -> None:
+        super().__init__()
+        self.settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        pool(torch.zeros(1, 1, 1), how=pooling)  # rejects an unknown way
+        self.pooling, self.max_length = pooling, max_length
+        self._tokenizer, model = cast(Any, load_encoder(name_or_path))
+        if not pretrained:
+            from transformers import AutoModel
+
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = AutoModel.from_config(model.config).float().eval()
+            model.pooler = None
+        if not hasattr(model, "embeddings") or not hasattr(getattr(model, "encoder", None), "layer"):
+            raise ValueError(f"{name_or_path} is a {type(model).__name__}; it must be built like BERT, as RoBERTa is")
+        most = min(self._tokenizer.model_max_length, model.config.max_position_embeddings)
+        if not 3 <= max_length <= most:
+            raise ValueError(f"max_length must lie between 3 and the {most} tokens this model reads, not {max_length}")
+        self.padding, self.encoder = self._tokenizer.pad_token_id or 0, model
+        self._tuner: list[Any] = []  # in a list, since its modules are those of the encoder
+        if peft_config is None:
+            self.choose(train, rank, alpha, targets, seed)
+        else:
+            self._adapt(peft_config, seed)
+        self.head = self._make_head(model.config.hidden_size, seed)
+        self.eval()
+
+    def _make_head(self, d: int, seed: int) -> nn.Module:
+        raise NotImplementedError
+
+    def _adapt(self, peft_config: Any, seed: int) -> None:
+        from peft import get_peft_model
+
+        if getattr(peft_config, "is_prompt_learning", False):
+            raise ValueError(f"{type(peft_config).__name__} adds to the prompt; take one that adapts layers, as LoRA")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._tuner.append(get_peft_model(self.encoder, copy.deepcopy(peft_config)).base_model)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers of the encoder."""
+        return self.encoder.encoder.layer
+
+    @property
+    def embedding(self) -> nn.Module:
+        """Words, places and types as vectors."""
+        return self.encoder.embeddings
+
+    def after_step(self, step: int) -> None:
+        """Let AdaLoRA move ranks to where they are needed, after an update and before its gradients are forgotten."""
+        for tuner in self._tuner:
+            if hasattr(tuner, "update_and_allocate"):
+                tuner.update_and_allocate(step)
+
+    def _regularizer(self) -> Tensor | float:
+        """AdaLoRA's wish for orthogonal matrices (Zhang et al., ICLR 2023, equation 4); 0 for all others."""
+        if not self._tuner or not hasattr(self._tuner[0], "update_and_allocate"):
+            return 0.0
+        (config,) = self._tuner[0].peft_config.values()
+        wide = [p if "lora_A" in n else p.T for n, p in self.named_parameters() if "lora_A" in n or "lora_B" in n]
+        return config.orth_reg_weight * torch.stack([(w @ w.T - torch.eye(len(w)).to(w)).norm() for w in wide]).mean()
+
+    def _tokens(self, texts: list[str]) -> list[list[int]]:
+        return self._tokenizer(texts, truncation=True, max_length=self.max_length, verbose=False)["input_ids"]
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        return self.encoder.embeddings(input_ids=ids)
+
+    def _layer(self, layer: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None:  # to be added to the scores of attention, (n, 1, 1, t)
+            mask = torch.zeros_like(mask, dtype=x.dtype).masked_fill(~mask, torch.finfo(x.dtype).min)[:, None, None]
+        states = layer(x, mask)
+        return states if isinstance(states, Tensor) else states[0]  # a tuple before transformers 5
+
+    def _pool(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return pool(x, mask, self.pooling)
+
+    def save(self, path: str | Path) -> None:
+        """Write settings and all that learns to one safetensors file; what is frozen comes from `name_or_path`.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        config, settings = self.settings["peft_config"], dict(self.settings)
+        settings |= {"name_or_path": str(settings["name_or_path"]), "targets": list(settings["targets"])}
+        if config is not None:
+            plain = json.dumps(config.to_dict(), default=lambda x: x.value if isinstance(x, Enum) else sorted(x))
+            settings["peft_config"] = json.loads(plain)
+        save_adapter(self, path, settings)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Return the model that was saved.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, of another kind, or its base model has changed.
+            PretrainedError: the base model is not there.
+        """
+        settings = dict(read_adapter(path)[1]["settings"])
+        if settings.get("peft_config"):
+            from peft import get_peft_config
+
+            settings["peft_config"] = get_peft_config(settings["peft_config"])
+        return load_adapter(cls(**settings), path).eval()
+
+
+class TextClassifier(_EncoderModel):
+    """Does the answer to a text read yes? An encoder, its pooled states, one linear layer to a logit.
+
+    Devlin et al., "BERT", NAACL 2019, section 4.1, with the mean of all states in the place of the first one.
+
+    Args:
+        name_or_path: "minilm", a folder of an encoder built like BERT, or an id of the Hugging Face hub.
+        pooling: how tokens become one vector, see `encoder.pool`.
+        pretrained: False takes the same architecture with random weights.
+        seed: of all that is random at the start.
+        max_length: a text is cut after so many tokens.
+        train: what learns besides the head: "head" (nothing), "full" (all), "top<k>" (the upper k layers), "lora" (a
+            `LoRALinear` in every layer) or "lora-top<k>".
+        peft_config: of a `peft` adapter to train in the place of `train`: LoraConfig, AdaLoraConfig, IA3Config ...
+        rank: of the LoRA, as are alpha and targets.
+        alpha: see `LoRALinear`.
+        targets: names of the linear layers in a layer, see `add_lora`.
+
+    Raises:
+        ValueError: a bad setting, or an encoder that is not built like BERT.
+        PretrainedError: no model is there.
+    """
+
+    def _make_head(self, d: int, seed: int) -> nn.Module:
+        head = nn.utils.skip_init(nn.Linear, d, 1)
+        nn.init.normal_(head.weight, 0, 0.02, torch.Generator().manual_seed(seed))
+        nn.init.zeros_(head.bias)
+        return head
+
+    def _output(self, pooled: Tensor) -> Tensor:
+        return self.head(pooled)[:, 0].float()
+
+    def loss(self, examples: Sequence[Example]) -> Tensor:
+        """Return the mean cross-entropy in nats of the labels."""
+        logits = self._outputs([e.text for e in examples], keep=True)
+        return F.binary_cross_entropy_with_logits(logits, labels(examples, logits)) + self._regularizer()
+
+    def predict(self, examples: Sequence[Example]) -> np.ndarray:
+        """Return the probability of yes, (n,) float32; labels play no part."""
+        return sigmoid(self._read([e.text for e in examples]))
+
+
+class MatchModel(_EncoderModel):
+    """Texts of users and of items to unit vectors by one encoder, so that those that belong together are near.
+
+    The arguments are those of `TextClassifier`; train="head" learns a matrix (d, d) on the frozen vectors, which
+    begins as the identity.
+    """
+
+    temperature = 0.05
+
+    def _make_head(self, d: int, seed: int) -> nn.Module:
+        if self.first_layer() < len(self.layers):
+            return nn.Identity()
+        head = nn.utils.skip_init(nn.Linear, d, d, bias=False)
+        nn.init.eye_(head.weight)
+        return head
+
+    def _output(self, pooled: Tensor) -> Tensor:
+        return F.normalize(self.head(pooled).float(), dim=-1)
+
+    def loss(self, examples: Sequence[Example]) -> Tensor:
+        """Return the mean of -ln softmax(cosine(text, other of all examples) / 0.05) at the text's own other.
+
+        InfoNCE (van den Oord et al. 2018) with the rest of the batch for negatives (Henderson et al. 2017), so a
+        batch in pieces has fewer of them: accumulate does not give the update of the whole batch. An example that
+        shares its text or its other is no negative. All examples are taken to belong together.
+        """
+        users, items = self._pairs(examples)
+        if wrong := [e for e in examples if e.label < 1]:
+            raise ValueError(f"pairs must belong together; leave out label={wrong[0].label}: {wrong[0].text[:60]!r}")
+        left, right = self._outputs(users + items, keep=True).split(len(examples))
+        u, v = np.array(users), np.array(items)
+        same = torch.from_numpy(((u == u[:, None]) | (v == v[:, None])) & ~np.eye(len(u), dtype=bool)).to(left.device)
+        with torch.autocast(left.device.type, enabled=False):  # a cosine in bfloat16 has two digits
+            scores = (left @ right.T / self.temperature).masked_fill(same, -torch.inf)
+        return F.cross_entropy(scores, torch.arange(len(u), device=left.device)) + self._regularizer()
+
+    def predict(self, examples: Sequence[Example]) -> np.ndarray:
+        """Return the cosine of text and other, (n,) float32."""
+        users, items = self._pairs(examples)
+        left, right = np.split(self._read(users + items), 2)
+        return (left * right).sum(1)
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors, (n, d) float32: an encoder for `TextRecommender`."""
+        return self._read(texts) if len(texts) else np.empty((0, self.encoder.config.hidden_size), np.float32)
+
+    @staticmethod
+    def _pairs(examples: Sequence[Example]) -> tuple[list[str], list[str]]:
+        if lonely := [e for e in examples if not e.other.strip()]:
+            raise ValueError(f"an example needs its other text to be compared with: {lonely[0].text[:60]!r}")
+        return [e.text for e in examples], [e.other for e in examples]
+
+
+def labels(examples: Sequence[Example], like: Tensor) -> Tensor:
+    """Return the labels, (n,), with type and device of another tensor."""
+    return torch.tensor([e.label for e in examples], dtype=like.dtype, device=like.device)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return 1 / (1 + exp(-logits))."""
+    return torch.from_numpy(logits).sigmoid().numpy()

@@ -1,0 +1,103 @@
+"""Chapter 10: a chat model that is asked a question and answers yes or no, with a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from llmrec_lite.language.stack import Example, StackModel
+from llmrec_lite.language.text_models import labels, sigmoid
+
+if TYPE_CHECKING:
+    from llmrec_lite.language.gpt import GPT
+
+
+class YesNo(StackModel):
+    """Ask a chat model: the logit of a yes is that of the token `yes` less that of `no`, after the last of a prompt.
+
+    As in Bao et al., "TALLRec", RecSys 2023. Before training it is the model itself, asked zero-shot.
+
+    Args:
+        gpt: with a tokenizer; it is changed by training.
+        yes: one token.
+        no: one token.
+        max_length: longest prompt, in tokens; a cut one would lose its question.
+        train: "lora", "lora-top<k>", "top<k>" or "full", see `TextClassifier`.
+        rank: of the LoRA, as are the next two.
+        alpha: see `LoRALinear`.
+        targets: see `add_lora`.
+        seed: of the LoRA.
+
+    Raises:
+        ValueError: no tokenizer, an answer that is not one token, or a bad setting.
+    """
+
+    def __init__(
+        self,
+        gpt: GPT,
+        yes: str = "Yes",
+        no: str = "No",
+        max_length: int = 1024,
+        train: str = "lora-top4",
+        rank: int = 8,
+        alpha: float = 16,
+        targets: Sequence[str] = ("query", "value"),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if gpt.tokenizer is None:
+            raise ValueError("this GPT has no tokenizer; set its attribute `tokenizer`")
+        answers = {word: gpt.tokenizer.encode(word).ids for word in (yes, no)}
+        if wrong := [word for word, ids in answers.items() if len(ids) != 1]:
+            raise ValueError(f"the answer {wrong[0]!r} is {len(answers[wrong[0]])} tokens; take a word that is one")
+        self.gpt, self.answers = gpt, [answers[yes][0], answers[no][0]]
+        self.max_length = min(max_length, gpt.config.max_length)
+        if train == "head":
+            raise ValueError('a YesNo has no head to train; take train="lora-top4"')
+        self.choose(train, rank, alpha, targets, seed)
+        self.eval()
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The blocks of the GPT."""
+        return self.gpt.blocks
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The table of tokens."""
+        return self.gpt.embed
+
+    def _tokens(self, texts: list[str]) -> list[list[int]]:
+        assert self.gpt.tokenizer is not None
+        rows = [encoding.ids for encoding in self.gpt.tokenizer.encode_batch(texts)]
+        if long := [len(row) for row in rows if len(row) > self.max_length]:
+            raise ValueError(f"a prompt has {long[0]} tokens, above max_length={self.max_length}; tell fewer titles")
+        return rows
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        return self.gpt.embed(ids)
+
+    def _layer(self, layer: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+        t = x.shape[1]
+        return layer(x, self.gpt.cos[:t], self.gpt.sin[:t], None, None, None)  # no token sees the padding behind it
+
+    def _pool(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x[:, -1] if mask is None else x[torch.arange(len(x), device=x.device), mask.sum(1) - 1]
+
+    def _output(self, pooled: Tensor) -> Tensor:
+        yes, no = (self.gpt.head or self.gpt.embed).weight[self.answers]  # two rows of the largest matrix of all
+        return (self.gpt.norm(pooled).float() * (yes - no)).sum(-1)
+
+    def loss(self, examples: Sequence[Example]) -> Tensor:
+        """Return the mean cross-entropy in nats of the labels, with yes and no as the only answers."""
+        logits = self._outputs([e.text for e in examples], keep=True)
+        return F.binary_cross_entropy_with_logits(logits, labels(examples, logits))
+
+    def predict(self, examples: Sequence[Example]) -> np.ndarray:
+        """Return p(yes) / (p(yes) + p(no)), (n,) float32."""
+        return sigmoid(self._read([e.text for e in examples]))
