@@ -118,7 +118,7 @@ def experiment(function: Callable[[], dict[str, Any]]) -> Callable[[], dict[str,
 
 def provenance() -> dict[str, Any]:
     """Say where and with what a result was computed, without naming the machine or its user."""
-    packages = ("llmrec-lite", "numpy", "scipy", "pandas", "scikit-learn", "torch")
+    packages = ("llmrec-lite", "numpy", "scipy", "pandas", "scikit-learn", "torch", "transformers", "tokenizers")
     return {
         "date": datetime.date.today().isoformat(),
         "python": platform.python_version(),

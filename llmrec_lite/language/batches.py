@@ -22,7 +22,7 @@ def pack(token_lists: Iterable[Sequence[int]], length: int, end_id: int) -> Tens
     """Join the documents, an end token after each, and cut the stream into rows.
 
     Row i holds tokens i * length .. (i + 1) * length of the stream, so that the last token of a row is the first
-    of the next. With all but the last as inputs and all but the first as targets, every token of the stream
+    of the next. With all but the last as inputs and all but the first as targets, every kept token
     but the first is predicted exactly once. What does not fill a row at the end is dropped.
 
     Args:

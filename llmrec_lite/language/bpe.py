@@ -184,7 +184,7 @@ class BPETokenizer:
         return [self._token[i] for i in self.encode(text)]
 
     def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
-        """Give the text of ids; `decode(encode(text)) == text` for every text.
+        """Give the text of ids; `decode(encode(text)) == text` for all valid Unicode.
 
         Bytes that are not UTF-8, such as half of a character a model has not finished, become "�".
 

@@ -94,7 +94,7 @@ def _flat(model: NgramModel, sentences: Sequence[list[str]]) -> np.ndarray:
     return np.concatenate(_logs(model, sentences))
 
 
-# From 30,000 weights outside the embedding to 2.2 million.
+# From 25,000 weights outside the embedding to 2.2 million.
 SCALING_SIZES: list[dict[str, Any]] = [
     {"d": 32, "layers": 2, "heads": 2, "kv_heads": 1, "d_ff": 96},
     {"d": 64, "layers": 3, "heads": 4, "kv_heads": 2, "d_ff": 192},

@@ -20,7 +20,7 @@ def learn_merges(
 ) -> list[Pair]:
     """Join the most frequent pair of neighbors into a new symbol, everywhere, and again, `n_merges` times.
 
-    Of pairs that are as frequent, the smaller one wins. Every round touches only the words that hold the pair,
+    Of pairs that are as frequent, the smaller one wins. Every round touches only words that hold the pair or did,
     so that a round costs what it changes, not what there is.
 
     Args:

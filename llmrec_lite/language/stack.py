@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -40,7 +41,7 @@ class Example:
             raise ValueError(f"{self.text[:60]!r} holds half a character; it was decoded wrongly, read it as UTF-8")
 
 
-class StackModel(nn.Module):
+class StackModel(nn.Module, ABC):
     """A stack of layers on tokens, then an output. Layers below the lowest that learns are computed once a text.
 
     These frozen layers run without dropout and in full precision; their states are kept in memory, t d numbers a
@@ -53,6 +54,7 @@ class StackModel(nn.Module):
     cache_bytes = 2**30
     gradient_checkpointing = False  # keep no states inside of layers for the backward pass; compute them again
     max_length: int
+    padding = 0  # the token at padded places
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,14 +63,14 @@ class StackModel(nn.Module):
         self._cached_below = self._cached_bytes = 0
 
     @property
+    @abstractmethod
     def layers(self) -> nn.ModuleList:
         """The layers, lowest first."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def embedding(self) -> nn.Module:
         """What is below the layers."""
-        raise NotImplementedError
 
     def first_layer(self) -> int:
         """Return the lowest layer that learns, len(layers) where none does, and -1 where the embedding does."""
@@ -132,9 +134,8 @@ class StackModel(nn.Module):
             self.clear_cache()
             self._cached_below = first
         outputs = []
-        for group in length_batches(
-            [len(self._ids[text]) for text in order], 65_536 if device.type == "cuda" else 2048
-        ):
+        budget = 65_536 if device.type == "cuda" else 2048
+        for group in length_batches([len(self._ids[text]) for text in order], budget):
             outputs.append(self(*self._below(order[group], first, keep, device), first))
         place = {text: i for i, text in enumerate(order)}
         return torch.cat(outputs)[torch.tensor([place[text] for text in texts], device=device)]
@@ -179,19 +180,22 @@ class StackModel(nn.Module):
         finally:
             self.train(was_training)
 
-    padding = 0  # the token at padded places
-
+    @abstractmethod
     def _tokens(self, texts: list[str]) -> list[list[int]]:
-        raise NotImplementedError
+        """Return the token ids of each text."""
 
+    @abstractmethod
     def _embed(self, ids: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Token ids (n, t) -> states below the layers (n, t, d)."""
 
+    @abstractmethod
     def _layer(self, layer: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
-        raise NotImplementedError
+        """Run one layer, (n, t, d) -> (n, t, d)."""
 
+    @abstractmethod
     def _pool(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        raise NotImplementedError
+        """States of the tokens (n, t, d) -> one of each text (n, d)."""
 
+    @abstractmethod
     def _output(self, pooled: Tensor) -> Tensor:
-        raise NotImplementedError
+        """(n, d) -> outputs (n, ...)."""

@@ -29,7 +29,7 @@ class SameForAll(TextRecommender):
         return np.repeat(mean[None], len(users), axis=0)
 
 
-def text_models(encoder: TextEncoder) -> dict[str, tuple[Any, Mapping[str, Sequence[Any]]]]:
+def contenders(encoder: TextEncoder) -> dict[str, tuple[Any, Mapping[str, Sequence[Any]]]]:
     """Each model of the comparison with its grid, at most six settings each."""
     joined = JoinedEncoder([TfidfEncoder(), encoder])
     return {
@@ -67,7 +67,7 @@ def new_items() -> dict[str, Any]:
         inner, valid = splits.cold_items(train, 0.2, seed=100 + seed)
         new, inner_new = np.unique(test.item_index), np.unique(valid.item_index)
         reports: dict[str, Report] = {}
-        for name, (make, grid) in text_models(encoder).items():
+        for name, (make, grid) in contenders(encoder).items():
             setting = _best(make, grid, inner, valid, candidates=inner_new)
             reports[name] = report = evaluate(make(**setting).fit(train), train, test, candidates=new)
             low, high = report.interval.loc["ndcg"]

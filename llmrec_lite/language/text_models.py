@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -63,8 +65,9 @@ class _EncoderModel(StackModel):
         self.head = self._make_head(model.config.hidden_size, seed)
         self.eval()
 
+    @abstractmethod
     def _make_head(self, d: int, seed: int) -> nn.Module:
-        raise NotImplementedError
+        """Make what stands on the pooled states (n, d)."""
 
     def _adapt(self, peft_config: Any, seed: int) -> None:
         from peft import get_peft_model
@@ -182,7 +185,7 @@ class TextClassifier(_EncoderModel):
 
     def predict(self, examples: Sequence[Example]) -> np.ndarray:
         """Return the probability of yes, (n,) float32; labels play no part."""
-        return sigmoid(self._read([e.text for e in examples]))
+        return expit(self._read([e.text for e in examples]))
 
 
 class MatchModel(_EncoderModel):
@@ -241,8 +244,3 @@ class MatchModel(_EncoderModel):
 def labels(examples: Sequence[Example], like: Tensor) -> Tensor:
     """Return the labels, (n,), with type and device of another tensor."""
     return torch.tensor([e.label for e in examples], dtype=like.dtype, device=like.device)
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + exp(-logits))."""
-    return torch.from_numpy(logits).sigmoid().numpy()

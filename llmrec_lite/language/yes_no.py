@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llmrec_lite.language.stack import Example, StackModel
-from llmrec_lite.language.text_models import labels, sigmoid
+from llmrec_lite.language.text_models import labels
 
 if TYPE_CHECKING:
     from llmrec_lite.language.gpt import GPT
@@ -100,4 +101,4 @@ class YesNo(StackModel):
 
     def predict(self, examples: Sequence[Example]) -> np.ndarray:
         """Return p(yes) / (p(yes) + p(no)), (n,) float32."""
-        return sigmoid(self._read([e.text for e in examples]))
+        return expit(self._read([e.text for e in examples]))
