@@ -1,4 +1,4 @@
-"""The command `llmrec`: films for a user, scores of a model, a table of all of them."""
+"""The command `llmrec`: films for a user, scores of models, a language model that learns from your data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.progress import track
 from rich.table import Table
 
 from llmrec_lite import Dataset, evaluate, evaluate_ratings, load_movielens, recommenders, splits
-from llmrec_lite.assets import AssetError
+from llmrec_lite.language.finetune_command import finetune_command
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 screen = Console()
@@ -27,6 +27,7 @@ SPLITS: dict[str, Callable[[Dataset], splits.Split]] = {
     "temporal": splits.temporal_split,
     "leave-last-out": splits.leave_last_out,
 }
+MENDABLE = {"AssetError", "ValueError", "PretrainedError", "CheckpointError", "FloatingPointError", "MemoryError"}
 
 InteractionsFile = Annotated[
     Path | None, typer.Option(help="CSV, TSV or Parquet: user_id, item_id[, rating, timestamp].")
@@ -160,6 +161,9 @@ def compare(
     screen.print(table)
 
 
+app.command(name="finetune")(finetune_command)
+
+
 def _load(interactions: Path | None, items: Path | None) -> Dataset:
     if interactions is None:
         if items is not None:
@@ -228,7 +232,10 @@ def main() -> None:
     """Run the command; an error that the user can mend is one line, not a traceback."""
     try:
         app()
-    except (AssetError, ValueError) as error:
+    except Exception as error:
+        # By name, since the modules of some import torch, which most commands do without.
+        if not {cls.__name__ for cls in type(error).__mro__} & MENDABLE:
+            raise
         Console(stderr=True).print(f"llmrec: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 

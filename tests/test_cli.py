@@ -213,7 +213,7 @@ def test_unknown_options_and_help_are_those_of_every_command(monkeypatch, capsys
     assert "-k" in said.err
     code, said = run_main(monkeypatch, capsys, "--help")
     assert code == 0
-    assert all(command in said.out for command in ("fetch", "doctor", "recommend", "evaluate", "compare"))
+    assert all(command in said.out for command in ("fetch", "doctor", "recommend", "evaluate", "compare", "finetune"))
 
 
 # ---- fetch and doctor ----

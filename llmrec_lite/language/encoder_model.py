@@ -89,6 +89,7 @@ def _folder(name_or_path: str | Path) -> Path:
         return model_folder(name_or_path)
     except PretrainedError as error:
         raise PretrainedError(
-            f"there is no encoder {str(name_or_path)!r}: it is no folder, and the hub gave none. Take 'minilm', a "
-            "folder with a model, or, over a network, an id of the hub such as sentence-transformers/all-MiniLM-L12-v2."
+            f"there is no encoder {str(name_or_path)!r}: it is neither a folder nor an id of the hub, owner/name, that "
+            "can be had. Take 'minilm', a folder with a model, or, over a network, an id such as "
+            "sentence-transformers/all-MiniLM-L12-v2."
         ) from error

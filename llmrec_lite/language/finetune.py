@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import trange
+from tqdm.auto import tqdm
 
 from llmrec_lite.language.batches import batch_rows, random_seed
 from llmrec_lite.language.checkpoint import fingerprint, load_checkpoint, locked, save_checkpoint
@@ -169,8 +169,8 @@ def finetune(
         stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
         stack.enter_context(prepared(model, config.gradient_checkpointing, config.compile))
         log = stack.enter_context(event_log(config.log_dir, start))
-        bar = trange(start, total, initial=start, total=total, disable=not progress, desc="finetune")
-        for step in stack.enter_context(bar):
+        bar = stack.enter_context(tqdm(initial=start, total=total, disable=not progress, desc="finetune"))
+        for step in range(start, total):
             if config.patience and history.waited >= config.patience:  # it had stopped before the restart
                 break
             began = time.perf_counter()
@@ -197,6 +197,7 @@ def finetune(
             if checkpoint is not None and (done % config.checkpoint_every == 0 or last):
                 save_checkpoint(checkpoint, done, learned, optimizer, identity, asdict(history))
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update()
             if (on_step is not None and on_step(done, history)) or last:
                 break
         if history.valid_losses:

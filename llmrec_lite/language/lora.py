@@ -188,6 +188,7 @@ def save_adapter(model: nn.Module, path: str | Path, settings: dict[str, Any] | 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({n: t.cpu().contiguous() for n, t in state.items()}, part, {"llmrec": json.dumps(about)})
+        part.chmod(0o644)  # it is made for its owner only
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):

@@ -13,6 +13,7 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.language.batches import random_seed
 from llmrec_lite.language.decoding import chat_prompt
 from llmrec_lite.language.stack import Example
+from llmrec_lite.splits import leave_last_out
 from llmrec_lite.text import film_label, normalize_text
 
 LIKED = 4.0  # a rating from here on is a like
@@ -141,6 +142,35 @@ def preference_examples(
             )
         )
     return examples
+
+
+def preference_split(
+    dataset: Dataset, asked: int = 4, most: int = 10, style: Style = "text", seed: int = 0
+) -> tuple[Dataset, list[Preference], list[Preference], list[Preference]]:
+    """Ask about the last ratings of each user, told the ones before; other people in train, validation and test.
+
+    Args:
+        dataset: ratings, with titles; users with fewer than asked + 1 ratings are left out.
+        asked: so many of each user's last ratings are asked about.
+        most: see `preference_text`.
+        style: see there.
+        seed: of who is in which part: 70, 10 and 20 of 100 users.
+
+    Returns:
+        The ratings of the users of train, for `item_rate`, and the examples of train, validation and test.
+
+    Raises:
+        ValueError: too few users for three parts.
+    """
+    history, last = leave_last_out(dataset, asked)
+    if dataset.n_users < 10:
+        raise ValueError(f"{dataset.n_users} users are too few for train, validation and test; bring 10 or more")
+    examples = preference_examples(history, last, most, style)
+    place = np.random.default_rng(seed).permutation(np.arange(dataset.n_users) * 100 // dataset.n_users)
+    train, valid, test = (
+        [e for e in examples if low <= place[e.user] < high] for low, high in ((0, 70), (70, 80), (80, 100))
+    )
+    return dataset.with_interactions(dataset.interactions[place[dataset.user_index] < 70]), train, valid, test
 
 
 def augment(examples: Sequence[Preference], seed: int, drop: float = 0.3) -> list[Preference]:

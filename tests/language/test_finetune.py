@@ -117,6 +117,11 @@ def test_steps_and_validations_by_hand():
     assert frame["valid_loss"].dropna().index.tolist() == [3, 5]
 
 
+def test_the_bar_reaches_its_end(capsys):
+    finetune(Line(), points(8), None, FinetuneConfig(max_steps=3, device="cpu"))
+    assert "3/3" in capsys.readouterr().err
+
+
 def test_the_warmup_is_a_share():
     history = run(Line(), replace(CONFIG, max_steps=11, warmup=0.2))
     np.testing.assert_allclose(history.learning_rates[:3], [0.01 / 3, 0.02 / 3, 0.01])

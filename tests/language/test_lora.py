@@ -200,6 +200,7 @@ def test_a_target_that_is_not_there_is_named_and_changes_nothing():
 def test_an_adapter_comes_back(tmp_path):
     model = learn(add_lora(MLP(), ["up", "down"], 4))
     save_adapter(model, tmp_path / "new" / "a.safetensors", {"note": 1})
+    assert (tmp_path / "new" / "a.safetensors").stat().st_mode & 0o777 == 0o644  # not for its owner only
     again = load_adapter(add_lora(MLP(), ["up", "down"], 4, seed=9), tmp_path / "new" / "a.safetensors")
     assert torch.equal(again(numbers(3, 6)), model(numbers(3, 6)))
     assert adapter_state(model).keys() == {"up.A", "up.B", "down.A", "down.B"}

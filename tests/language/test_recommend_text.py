@@ -13,6 +13,7 @@ from llmrec_lite.language.recommend_text import (
     item_rate,
     like_share,
     preference_examples,
+    preference_split,
     preference_text,
 )
 
@@ -180,3 +181,51 @@ def test_like_share_by_hand(data):
     assert like_share([example]) == pytest.approx((1 + 0.5) / 4)
     assert like_share([example], strength=0) == pytest.approx(1 / 3)
     assert like_share(preference_examples(part(data, [3]), part(data, [2]), most=0), prior=0.6) == pytest.approx(0.6)
+
+
+# ---- the split into people ----
+
+
+@pytest.fixture
+def crowd():
+    rng = np.random.default_rng(0)
+    rows = [
+        (u, i, int(rng.integers(1, 6)), 100 * u + t) for u in range(20) for t, i in enumerate(rng.permutation(30)[:9])
+    ]
+    return Dataset.from_frames(
+        pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"]),
+        pd.DataFrame({"item_id": range(30), "title": [f"Film {i}" for i in range(30)]}),
+    )
+
+
+def test_the_parts_of_the_split_are_different_people_and_ask_about_the_last_films(crowd):
+    known, train, valid, test = preference_split(crowd, asked=2, most=3)
+    people = [{e.user for e in part} for part in (train, valid, test)]
+    assert [len(p) for p in people] == [14, 2, 4]
+    assert not people[0] & people[1]
+    assert not people[1] & people[2]
+    assert not people[0] & people[2]
+    assert set(known.user_index.tolist()) == people[0]
+    assert len(known.interactions) == 14 * 9
+    order = crowd.time_order
+    for e in [*train, *valid, *test]:
+        mine = order[crowd.user_index[order] == e.user]
+        items, stars = crowd.item_index[mine], crowd.ratings[mine]
+        assert e.item in items[-2:]
+        assert e.label == (stars[items == e.item][0] >= 4)
+        told = [f"Film {i}" for i in items[:-2][::-1][:3]]
+        assert {*e.liked, *e.disliked} == set(told)
+        assert len(e.liked) + len(e.disliked) == 3
+
+
+def test_the_split_repeats_with_its_seed_and_writes_in_its_style(crowd):
+    first, again, other = (preference_split(crowd, seed=seed)[3] for seed in (0, 0, 1))
+    assert first == again
+    assert {e.user for e in first} != {e.user for e in other}
+    assert preference_split(crowd, style="chat")[3][0].text.startswith("<|im_start|>")
+
+
+def test_too_few_people_for_three_parts(crowd):
+    few = crowd.with_interactions(crowd.interactions.head(18))
+    with pytest.raises(ValueError, match="too few"):
+        preference_split(Dataset.from_frames(few.interactions, few.items))

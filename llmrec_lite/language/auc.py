@@ -1,0 +1,104 @@
+"""Chapter 10: the area under the ROC curve, of which an answer in probabilities is judged, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Numbers = Sequence[float] | np.ndarray
+
+
+def auc(labels: Numbers, scores: Numbers) -> float:
+    """Return the probability that a yes scores above a no, drawn at random; a tie counts one half.
+
+    This is the area under the ROC curve (Hanley and McNeil, "The Meaning and Use of the Area under a Receiver
+    Operating Characteristic (ROC) Curve", Radiology 1982).
+
+    Args:
+        labels: 1 for yes, 0 for no, (n,).
+        scores: higher for a more certain yes, (n,) or (runs, n), the mean over runs then.
+
+    Raises:
+        ValueError: the lengths differ, a label is neither 0 nor 1, all labels are the same, or a score is NaN.
+    """
+    y, rows = _checked(labels, scores)
+    return float(np.mean([_weighted(y, row, np.ones((1, len(y)))) for row in rows]))
+
+
+def auc_within(labels: Numbers, scores: Numbers, groups: Numbers) -> float:
+    """Return the mean over groups of the AUC inside each; groups whose labels are all the same have none.
+
+    With users as groups it tells the ranking of items for one person from knowing who says yes to everything.
+
+    Raises:
+        ValueError: as `auc`, or no group has both labels.
+    """
+    y, rows = _checked(labels, scores)
+    places = np.asarray(groups)
+    if places.shape != y.shape:
+        raise ValueError(f"there are {len(y)} labels but groups has the shape {places.shape}")
+    inside = [np.flatnonzero(places == group) for group in np.unique(places)]
+    mixed = [place for place in inside if 0 < y[place].mean() < 1]
+    if not mixed:
+        raise ValueError("no group holds both a yes and a no, so nothing can be ranked inside of one")
+    return float(np.mean([auc(y[place], rows[:, place]) for place in mixed]))
+
+
+def auc_interval(
+    labels: Numbers,
+    scores: Numbers,
+    rival: Numbers | None = None,
+    groups: Numbers | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> tuple[float, float]:
+    """Return the 95% interval of an AUC, or of its lead over a rival's: percentiles of a bootstrap over examples.
+
+    Args:
+        labels: 1 for yes, 0 for no, (n,).
+        scores: (n,) or (runs, n), the mean over runs then: what is drawn anew are the examples, not the runs.
+        rival: scores of another model for the same examples; the interval is then that of the difference, paired.
+        groups: draw whole groups, such as users, whose examples are alike, (n,).
+        seed: of the bootstrap.
+        resamples: how often the examples are drawn anew.
+
+    Raises:
+        ValueError: as `auc`.
+    """
+    y, rows = _checked(labels, scores)
+    places = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    if places.shape != y.shape:
+        raise ValueError(f"there are {len(y)} labels but groups has the shape {places.shape}")
+    n = places.max() + 1
+    # (resamples, n examples): how often each one is drawn
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples)[:, places].astype(float)
+    weights = weights[(weights[:, y].sum(1) > 0) & (weights[:, ~y].sum(1) > 0)]  # without both there is no AUC
+    drawn = np.mean([_weighted(y, row, weights) for row in rows], axis=0)
+    if rival is not None:
+        drawn = drawn - np.mean([_weighted(y, row, weights) for row in _checked(labels, rival)[1]], axis=0)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _checked(labels: Numbers, scores: Numbers) -> tuple[np.ndarray, np.ndarray]:
+    y, rows = np.asarray(labels, float), np.atleast_2d(np.asarray(scores, float))
+    if y.ndim != 1 or rows.ndim != 2 or rows.shape[1] != len(y):
+        raise ValueError(f"labels of shape {y.shape} and scores of shape {rows.shape} do not belong together")
+    if not np.isin(y, (0, 1)).all():
+        raise ValueError(f"a label must be 0 or 1, not {y[~np.isin(y, (0, 1))][0]}")
+    if len(np.unique(y)) < 2:
+        raise ValueError("all labels are the same, so there is no pair of a yes and a no to be ordered")
+    if np.isnan(rows).any():
+        raise ValueError("a score is not a number")
+    return y == 1, rows
+
+
+def _weighted(yes: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUC of one run for each row of weights, (resamples, n) -> (resamples,)."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # where a new value begins
+    positive = np.add.reduceat(np.where(yes, weights, 0)[:, order], starts, axis=1)
+    negative = np.add.reduceat(np.where(yes, 0, weights)[:, order], starts, axis=1)
+    below = np.cumsum(negative, axis=1) - negative / 2  # half of those with the same value
+    return (positive * below).sum(1) / (positive.sum(1) * negative.sum(1))

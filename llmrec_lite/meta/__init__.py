@@ -1,0 +1,1 @@
+"""Part III: meta-learning, which is learning from many tasks how to adapt to the next."""

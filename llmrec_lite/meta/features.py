@@ -1,0 +1,86 @@
+"""Chapter 11: what is known of an item before a new user is met, as numbers, and a network that rates by them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from llmrec_lite.data import Dataset
+from llmrec_lite.recommenders import BiasedMF, ItemMean
+
+
+def item_features(
+    train: Dataset, vectors: np.ndarray | None = None, factors: int = 32, text: int = 32, seed: int = 0
+) -> np.ndarray:
+    """Describe each item by four blocks of numbers, made from the users of `train` and from the catalogue only.
+
+    Args:
+        train: ratings of the users that may be learned from.
+        vectors: (n_items, v), the items' texts as a language model sees them (`TextEncoder`); their `text` strongest
+            directions are taken. None leaves this block out.
+        factors: item factors of a matrix factorization of `train`; 0 leaves them out.
+        text: directions of the vectors; 0 leaves them out.
+        seed: of the factorization.
+
+    Returns:
+        (n_items, d) float32. Column 0 is the item's mean rating in stars, drawn to the mean of all where ratings are
+        few; then the logarithm of its number of ratings, its genres, factors, text. Apart from column 0 each block has
+        mean square 1 in total over the rated items, so that no block outweighs another by its length.
+
+    Raises:
+        ValueError: vectors are not one row an item, or a count is negative.
+    """
+    if factors < 0 or text < 0:
+        raise ValueError(f"factors={factors} and text={text} must not be negative")
+    if vectors is not None and len(vectors) != train.n_items:
+        raise ValueError(f"vectors has {len(vectors)} rows for {train.n_items} items")
+    rated = np.bincount(train.item_index, minlength=train.n_items)
+    genres = train.items["genres"].str.get_dummies("|").drop(columns=["", "unknown"], errors="ignore")
+    blocks = [np.log1p(rated)[:, None], genres.to_numpy(float)]
+    if factors:
+        blocks.append(BiasedMF(factors=factors, seed=seed).fit(train).item_[:, :factors])
+    if vectors is not None and text:
+        most = min(text, *vectors.shape)
+        blocks.append(PCA(most, random_state=seed).fit(vectors[rated > 0]).transform(vectors))
+    mean = ItemMean().fit(train).means_[:, None]
+    return np.hstack([mean, *(_scaled(block, rated > 0) for block in blocks)]).astype(np.float32)
+
+
+def _scaled(block: np.ndarray, known: np.ndarray) -> np.ndarray:
+    centered = block - block[known].mean(0)
+    size = np.sqrt(np.square(centered[known]).sum(1).mean())
+    return centered / size if size > 0 else centered
+
+
+class RatingNetwork(nn.Module):
+    """Rate by features: the item's mean rating, column 0, and a correction by a small network on the rest.
+
+    (..., d) -> (...,). The last layer begins at zero, so that before any training the mean is predicted.
+
+    Args:
+        d: length of the features, column 0 included.
+        hidden: units of each hidden layer.
+        seed: of the first weights.
+    """
+
+    def __init__(self, d: int, hidden: tuple[int, ...] = (64, 64), seed: int = 0) -> None:
+        super().__init__()
+        sizes = [d - 1, *hidden]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+            self.hidden = nn.ModuleList(layers)
+            self.head = nn.Linear(sizes[-1], 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., d) -> (...,)."""
+        states = x[..., 1:]
+        for layer in self.hidden:
+            states = torch.tanh(layer(states))
+        return x[..., 0] + self.head(states)[..., 0]

@@ -1,0 +1,232 @@
+"""Chapter 11: tasks, each a small data set of its own with a part to learn from and a part to be judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmrec_lite.data import Dataset
+from llmrec_lite.language.batches import random_seed
+
+AGE_BANDS = (0, 18, 25, 35, 45, 50, 56)  # youngest of each band, years; those of MovieLens 1M
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What is known of one user (or group), and what it is judged by.
+
+    Inputs are item indices, (k,), or feature vectors, (k, d); which of the two, the model must know. A support may be
+    empty: somebody of whom nothing is known yet.
+
+    Raises:
+        ValueError: the lengths differ, the query is empty, or a target is not a finite number.
+    """
+
+    support_x: np.ndarray
+    support_y: np.ndarray  # (k,) float32
+    query_x: np.ndarray
+    query_y: np.ndarray  # (q,) float32
+    owner: Hashable = None  # whose task it is: a user index, the name of a group
+
+    def __post_init__(self) -> None:
+        for part in ("support", "query"):
+            x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
+            if y.ndim != 1 or len(x) != len(y):
+                raise ValueError(f"task {self.owner!r}: {part} has {len(x)} inputs and targets of shape {y.shape}")
+            if not np.isfinite(y).all():
+                raise ValueError(f"task {self.owner!r}: a target of its {part} is {y[~np.isfinite(y)][0]}")
+        if not len(self.query_y):
+            raise ValueError(f"task {self.owner!r} has no query, so nothing can be learned about adapting to it")
+
+
+def split_users(
+    dataset: Dataset, shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0
+) -> tuple[Dataset, Dataset, Dataset]:
+    """Deal the users out into meta-train, meta-validation and meta-test: nobody is in two of them.
+
+    Raises:
+        ValueError: three shares that sum to one are needed, and a user for each part.
+    """
+    if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+        raise ValueError(f"shares must be three numbers above 0 that sum to 1, not {tuple(shares)}")
+    present = np.unique(dataset.user_index)
+    people = np.random.default_rng(seed).permutation(present)
+    ends = np.round(np.cumsum(shares)[:2] * len(people)).astype(int)
+    parts = np.split(people, ends)
+    if min(map(len, parts)) == 0:
+        raise ValueError(f"{len(people)} users leave a part empty with shares {tuple(shares)}")
+    train, valid, test = (
+        dataset.with_interactions(dataset.interactions[np.isin(dataset.user_index, p)]) for p in parts
+    )
+    return train, valid, test
+
+
+def user_tasks(
+    dataset: Dataset,
+    support: int = 10,
+    query: int | None = 10,
+    seed: int = 0,
+    order: Literal["time", "random"] = "time",
+    features: np.ndarray | None = None,
+) -> list[Task]:
+    """Make a task of each user.
+
+    The support is what came first. With `query` given, so many of the rest are drawn at random; the draw depends on
+    seed and user, and on nothing else, so that a longer support of the same user takes nothing from a query that lies
+    behind it.
+
+    Args:
+        dataset: users with ratings.
+        support: so many ratings to adapt from; a user with fewer keeps one rating for the query and gives the rest.
+        query: so many of the other ratings to be judged by, or as many as there are; all of them where None.
+        seed: of what is drawn.
+        order: "time" takes the first ratings (ties by the order of the file) for the support; "random" any.
+        features: (n_items, d); where given, inputs are rows of it, else item indices.
+
+    Returns:
+        One task a user with ratings, in the order of user indices; `owner` is that index.
+
+    Raises:
+        ValueError: a count out of its range, an unknown order, or features of another catalogue.
+    """
+    if order not in ("time", "random"):
+        raise ValueError(f'order must be "time" or "random", not {order!r}')
+    positions = dataset.time_order
+    by_user = positions[np.argsort(dataset.user_index[positions], kind="stable")]
+    users, starts = np.unique(dataset.user_index[by_user], return_index=True)
+    parts = np.split(by_user, starts[1:])
+    return [
+        _task(dataset, int(u), rows, support, query, seed, order, features)
+        for u, rows in zip(users, parts, strict=True)
+    ]
+
+
+def group_tasks(
+    dataset: Dataset,
+    by: str,
+    support: int = 100,
+    query: int | None = 500,
+    seed: int = 0,
+    features: np.ndarray | None = None,
+) -> list[Task]:
+    """Make a task of each group of users, such as an occupation; the support is any of the group's ratings.
+
+    Args:
+        dataset: with a table of users.
+        by: a column of `dataset.users`; "age" is cut into seven bands.
+        support: see `user_tasks`, as are the others.
+        query: see there.
+        seed: see there.
+        features: see there.
+
+    Raises:
+        ValueError: no such column, or as in `user_tasks`.
+    """
+    if by not in dataset.users or by == "user_id":
+        known = ", ".join(column for column in dataset.users if column != "user_id") or "none"
+        raise ValueError(f"the table of users has no column {by!r} to group by; there are: {known}")
+    groups = age_bands(dataset.users["age"].to_numpy()) if by == "age" else dataset.users[by].astype(str).to_numpy()
+    of_row = groups[dataset.user_index]
+    return [
+        _task(dataset, str(group), np.flatnonzero(of_row == group), support, query, seed, "random", features)
+        for group in np.unique(of_row)
+    ]
+
+
+def age_bands(ages: np.ndarray) -> np.ndarray:
+    """Name the band of each age in years, (n,): "18-24", "56+"."""
+    ends = [f"-{after - 1}" for after in AGE_BANDS[1:]]
+    names = np.array([f"{first}{end}" for first, end in zip(AGE_BANDS, [*ends, "+"], strict=True)])
+    return names[np.searchsorted(AGE_BANDS, ages, side="right") - 1]
+
+
+def _task(
+    dataset: Dataset,
+    owner: Hashable,
+    rows: np.ndarray,
+    support: int,
+    query: int | None,
+    seed: int,
+    order: str,
+    features: np.ndarray | None,
+) -> Task:
+    if support < 0 or (query is not None and query < 1):
+        raise ValueError(f"need support >= 0 and query >= 1 (or None), got support={support}, query={query}")
+    if features is not None and len(features) != dataset.n_items:
+        raise ValueError(f"features has {len(features)} rows for {dataset.n_items} items")
+    rng = np.random.default_rng(random_seed(seed, *(owner.encode() if isinstance(owner, str) else (int(str(owner)),))))
+    if order == "random":
+        rows = rng.permutation(rows)
+    k = min(support, len(rows) - 1)
+    rest = rows[k:]
+    if query is not None and query < len(rest):
+        rest = rest[np.argsort(rng.random(len(rows))[k:], kind="stable")[:query]]
+
+    def inputs(places: np.ndarray) -> np.ndarray:
+        items = dataset.item_index[places]
+        return items if features is None else features[items]
+
+    return Task(inputs(rows[:k]), dataset.ratings[rows[:k]], inputs(rest), dataset.ratings[rest], owner)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tasks side by side: shorter ones are filled up, and a mask tells what is real.
+
+    Shapes: x (tasks, k) or (tasks, k, d), y (tasks, k), mask (tasks, k); k is the longest support, or query.
+    """
+
+    support_x: Tensor
+    support_y: Tensor
+    support_mask: Tensor
+    query_x: Tensor
+    query_y: Tensor
+    query_mask: Tensor
+
+
+def collate(tasks: Sequence[Task]) -> Batch:
+    """Put tasks side by side.
+
+    Raises:
+        ValueError: there is no task, or inputs are of different kinds.
+    """
+    if not tasks:
+        raise ValueError("there is no task to put into a batch")
+    if len({task.query_x.shape[1:] for task in tasks}) > 1:
+        raise ValueError("some tasks have feature vectors of other lengths than others; make them in one way")
+    tensors = []
+    for part in ("support", "query"):
+        xs, ys = ([getattr(task, f"{part}_{name}") for task in tasks] for name in "xy")
+        longest, example = max(map(len, ys)), tasks[0].query_x
+        x = np.zeros((len(tasks), longest, *example.shape[1:]), example.dtype)
+        y, mask = np.zeros((len(tasks), longest), np.float32), np.zeros((len(tasks), longest), bool)
+        for i, (some_x, some_y) in enumerate(zip(xs, ys, strict=True)):
+            x[i, : len(some_y)], y[i, : len(some_y)], mask[i, : len(some_y)] = some_x, some_y, True
+        tensors += [torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(mask)]
+    return Batch(*tensors)
+
+
+def episodes(tasks: Sequence[Task], size: int, steps: int, seed: int) -> Iterator[Batch]:
+    """Yield `steps` batches of `size` tasks, each task once before any comes again (all where there are fewer).
+
+    Raises:
+        ValueError: size is not at least 1, or there is no task.
+    """
+    if size < 1 or not tasks:
+        raise ValueError(f"need size >= 1 and some tasks, got size={size} and {len(tasks)} tasks")
+    size, queue, rounds = min(size, len(tasks)), np.empty(0, int), 0
+    for _ in range(steps):
+        if len(queue) < size:
+            fresh = np.random.default_rng(random_seed(seed, rounds)).permutation(len(tasks))
+            # What is left of the old round comes first, and not twice in one batch.
+            queue, rounds = (
+                np.concatenate([queue, fresh[~np.isin(fresh, queue)], fresh[np.isin(fresh, queue)]]),
+                rounds + 1,
+            )
+        yield collate([tasks[i] for i in queue[:size]])
+        queue = queue[size:]

@@ -1,0 +1,170 @@
+"""Tasks: what may be learned from comes first, nobody is in two parts, and padding is told from data."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmrec_lite.data import Dataset
+from llmrec_lite.meta.tasks import Task, age_bands, collate, episodes, group_tasks, split_users, user_tasks
+
+
+def made_up(counts=(12, 5, 1, 30), seed=0):
+    """Users with so many ratings each; the rows are shuffled, the timestamps rise within a user."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (u, int(i), int(rng.integers(1, 6)), 1000 * u + t)
+        for u, n in enumerate(counts)
+        for t, i in enumerate(rng.permutation(40)[:n])
+    ]
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
+    users = pd.DataFrame(
+        {"user_id": range(len(counts)), "age": [17, 18, 56, 30][: len(counts)], "job": list("aabb")[: len(counts)]}
+    )
+    return Dataset.from_frames(frame.sample(frac=1, random_state=seed), pd.DataFrame({"item_id": range(40)}), users)
+
+
+@pytest.fixture
+def data():
+    return made_up()
+
+
+def by_time(data, user):
+    order = data.time_order
+    mine = order[data.user_index[order] == user]
+    return data.item_index[mine], data.ratings[mine]
+
+
+def test_the_support_is_what_came_first(data):
+    tasks = user_tasks(data, support=4, query=None)
+    assert [t.owner for t in tasks] == [0, 1, 2, 3]
+    for task in tasks:
+        items, ratings = by_time(data, task.owner)
+        k = min(4, len(items) - 1)
+        np.testing.assert_array_equal(task.support_x, items[:k])
+        np.testing.assert_array_equal(task.support_y, ratings[:k])
+        np.testing.assert_array_equal(task.query_x, items[k:])
+        np.testing.assert_array_equal(task.query_y, ratings[k:])
+
+
+def test_one_rating_is_the_query_and_leaves_an_empty_support(data):
+    task = user_tasks(data, support=4)[2]
+    assert task.support_x.shape == (0,)
+    assert len(task.query_x) == 1
+
+
+def test_the_query_is_drawn_from_the_rest_and_belongs_to_its_item(data):
+    for task in user_tasks(data, support=4, query=6):
+        items, ratings = by_time(data, task.owner)
+        stars = dict(zip(items.tolist(), ratings.tolist(), strict=True))
+        assert not set(task.query_x) & set(task.support_x)
+        assert len(task.query_x) == min(6, max(1, len(items) - 4))
+        assert [stars[i] for i in task.query_x.tolist()] == task.query_y.tolist()
+
+
+def test_a_longer_support_keeps_the_query_that_lies_behind_it(data):
+    short, long = user_tasks(data, support=4, query=6)[3], user_tasks(data, support=8, query=6)[3]
+    items, _ = by_time(data, 3)
+    taken = set(items[4:8].tolist())
+    behind = [i for i in short.query_x.tolist() if i not in taken]
+    assert long.query_x.tolist()[: len(behind)] == behind
+
+
+def test_draws_depend_on_the_seed_and_on_the_user_only(data):
+    def queries(d, seed):
+        return {t.owner: t.query_x.tolist() for t in user_tasks(d, support=4, query=3, seed=seed)}
+
+    assert queries(data, 0) == queries(data, 0) != queries(data, 1)
+    alone = data.with_interactions(data.interactions[data.user_index == 3])
+    assert queries(alone, 0)[3] == queries(data, 0)[3]
+    first, second = (user_tasks(data, support=4, seed=s, order="random")[3].support_x.tolist() for s in (0, 1))
+    assert first != second
+
+
+def test_features_stand_in_the_place_of_items(data):
+    features = np.arange(80, dtype=np.float32).reshape(40, 2)
+    plain, rich = user_tasks(data, support=4)[0], user_tasks(data, support=4, features=features)[0]
+    np.testing.assert_array_equal(rich.support_x, features[plain.support_x])
+    assert rich.query_x.shape == (len(plain.query_x), 2)
+
+
+def test_meta_train_valid_and_test_are_different_people():
+    data = made_up((3,) * 4)
+    data = Dataset.from_frames(
+        pd.concat([data.interactions.assign(user_id=lambda t, k=k: t.user_id + 4 * k) for k in range(5)])
+    )
+    parts = split_users(data, seed=1)
+    people = [set(part.user_index.tolist()) for part in parts]
+    assert [len(p) for p in people] == [14, 2, 4]
+    assert set.union(*people) == set(range(20))
+    assert sum(len(p) for p in people) == 20
+    assert sum(len(part) for part in parts) == len(data)
+    assert people != [set(part.user_index.tolist()) for part in split_users(data, seed=2)]
+
+
+def test_groups_are_tasks_of_their_own_people(data):
+    tasks = {t.owner: t for t in group_tasks(data, "job", support=10, query=None)}
+    assert set(tasks) == {"a", "b"}
+    assert len(tasks["a"].query_y) == 12 + 5 - 10
+    stars = sorted(np.concatenate([tasks["b"].support_y, tasks["b"].query_y]).tolist())
+    assert stars == sorted(data.ratings[np.isin(data.user_index, [2, 3])].tolist())
+    assert {t.owner for t in group_tasks(data, "age", support=0)} == {"0-17", "18-24", "25-34", "56+"}
+
+
+def test_bands_of_age():
+    bands = age_bands(np.array([0, 17, 18, 24, 25, 55, 56, 99]))
+    assert bands.tolist() == ["0-17", "0-17", "18-24", "18-24", "25-34", "50-55", "56+", "56+"]
+
+
+def test_shorter_tasks_are_filled_up_and_the_mask_tells(data):
+    tasks = user_tasks(data, support=4, query=6)
+    batch = collate(tasks)
+    assert batch.support_mask.sum(1).tolist() == [4, 4, 0, 4]
+    assert batch.query_mask.sum(1).tolist() == [6, 1, 1, 6]
+    for i, task in enumerate(tasks):
+        np.testing.assert_array_equal(batch.query_x[i][batch.query_mask[i]], task.query_x)
+        np.testing.assert_array_equal(batch.query_y[i][batch.query_mask[i]], task.query_y)
+        np.testing.assert_array_equal(batch.support_y[i][batch.support_mask[i]], task.support_y)
+    assert (batch.support_y[~batch.support_mask] == 0).all()
+    rich = collate(user_tasks(data, support=4, query=6, features=np.ones((40, 3), np.float32)))
+    assert rich.support_x.shape == (4, 4, 3)
+    assert rich.support_x.dtype == torch.float32
+
+
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 3))
+def test_every_task_comes_once_before_any_comes_again(n, size, seed):
+    tasks = [Task(np.zeros(0, int), np.zeros(0, np.float32), np.array([i]), np.ones(1, np.float32)) for i in range(n)]
+    drawn = [batch.query_x[:, 0].tolist() for batch in episodes(tasks, size, 12, seed)]
+    assert len(drawn) == 12
+    for batch in drawn:
+        assert len(batch) == min(size, n) == len(set(batch))  # none twice in a batch
+    flat = [i for batch in drawn for i in batch]
+    counts = np.bincount(flat, minlength=n)
+    assert counts.max() - counts.min() <= 1
+    again = [batch.query_x[:, 0].tolist() for batch in episodes(tasks, size, 12, seed)]
+    assert again == drawn
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda d: user_tasks(d, support=-1), "support >= 0"),
+        (lambda d: user_tasks(d, query=0), "query >= 1"),
+        (lambda d: user_tasks(d, order="first"), 'order must be "time"'),
+        (lambda d: user_tasks(d, features=np.ones((3, 2))), "3 rows for 40 items"),
+        (lambda d: group_tasks(d, "town"), "no column 'town' to group by; there are: age, job"),
+        (lambda d: split_users(d, (0.5, 0.5)), "three numbers"),
+        (lambda d: split_users(d, (0.98, 0.01, 0.01)), "leave a part empty"),
+        (lambda d: collate([]), "no task"),
+        (lambda d: next(episodes(user_tasks(d), 0, 1, 0)), "size >= 1"),
+        (lambda d: collate(user_tasks(d) + user_tasks(d, features=np.ones((40, 2)))), "of other lengths"),
+        (lambda d: Task(np.zeros(2), np.zeros(3), np.zeros(1), np.zeros(1)), "support has 2 inputs"),
+        (lambda d: Task(np.zeros(1), np.zeros(1), np.zeros(0), np.zeros(0), "x"), "task 'x' has no query"),
+        (lambda d: Task(np.zeros(1), np.array([np.nan]), np.zeros(1), np.zeros(1)), "is nan"),
+    ],
+)
+def test_what_makes_no_task_is_rejected(data, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(data)
