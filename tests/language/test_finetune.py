@@ -16,7 +16,6 @@ from peft import AdaLoraConfig, IA3Config, LoraConfig, PromptTuningConfig
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from torch.nn import functional as F
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from llmrec_lite.language.checkpoint import CheckpointError, latest_checkpoint
 from llmrec_lite.language.finetune import (
@@ -364,16 +363,8 @@ def test_sigkill_and_resume_are_bit_identical(tmp_path, bert):
 
 
 @pytest.fixture(scope="module")
-def bert(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bert")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=40).save_pretrained(folder)
-    torch.manual_seed(0)
-    shape = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48}
-    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=40, initializer_range=0.3, **shape)
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return folder
+def bert(tmp_path_factory, save_bert):
+    return save_bert(tmp_path_factory.mktemp("bert"), WORDS)
 
 
 @pytest.fixture

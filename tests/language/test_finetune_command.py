@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from llmrec_lite import Dataset, cli
 from llmrec_lite.language import finetune_job
@@ -33,16 +32,8 @@ FILES = ["history.csv", "model.safetensors", "report.json"]
 
 
 @pytest.fixture(scope="module")
-def bert(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bert")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "candidate", "liked", "disliked", ":", ".", *WORDS]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=40).save_pretrained(folder)
-    torch.manual_seed(0)
-    shape = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48}
-    config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=40, initializer_range=0.3, **shape)
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return folder
+def bert(tmp_path_factory, save_bert):
+    return save_bert(tmp_path_factory.mktemp("bert"), ["candidate", "liked", "disliked", ":", ".", *WORDS])
 
 
 @pytest.fixture(scope="module")
