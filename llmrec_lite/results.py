@@ -131,6 +131,7 @@ def _register_experiments() -> None:
     import llmrec_lite.experiments
     import llmrec_lite.language.experiments
     import llmrec_lite.language.film_experiments
+    import llmrec_lite.language.gpu_experiments
     import llmrec_lite.language.text_experiments
     import llmrec_lite.language.tuning_experiments  # noqa: F401  # they import torch, so only when asked for
 

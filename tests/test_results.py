@@ -22,7 +22,7 @@ def records(tmp_path, monkeypatch):
 @pytest.fixture
 def made_up(monkeypatch, tmp_path):
     """Two experiments instead of the book's, in modules that take the place of the real ones."""
-    language = ("experiments", "film_experiments", "text_experiments", "tuning_experiments")
+    language = ("experiments", "film_experiments", "gpu_experiments", "text_experiments", "tuning_experiments")
     for name in ("experiments", *(f"language.{name}" for name in language)):
         monkeypatch.setitem(sys.modules, f"llmrec_lite.{name}", ModuleType(f"llmrec_lite.{name}"))
     monkeypatch.setattr(results, "EXPERIMENTS", {})

@@ -69,9 +69,12 @@ def prepared(model: nn.Module, gradient_checkpointing: bool, compiled: bool) -> 
         model.gradient_checkpointing = True  # type: ignore[assignment]
     if compiled:
         model.compile(dynamic=True)  # texts differ in length
+    cudnn = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for each length, which takes longer than the step
     try:
         yield
     finally:
+        torch.backends.cuda.enable_cudnn_sdp(cudnn)
         if gradient_checkpointing:
             model.gradient_checkpointing = False  # type: ignore[assignment]
         model._compiled_call_impl = None
