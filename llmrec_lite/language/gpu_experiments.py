@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from llmrec_lite.language.tuning_experiments import labels_of, review_examples, 
 from llmrec_lite.results import experiment
 
 # How a step is computed: device, precision, compiled.
-HOW = {
+HOW: dict[str, tuple[str, Literal["float32", "bfloat16"], bool]] = {
     "CPU": ("cpu", "float32", False),
     "GPU, float32": ("cuda", "float32", False),
     "GPU, bfloat16": ("cuda", "bfloat16", False),
@@ -102,8 +102,13 @@ def few_shot_gpu() -> dict[str, Any]:
         config = replace(config, valid_every=max(1, config.steps(len(examples)) // 8))
         history = finetune(model, examples, valid, config, progress=False)
         told = model.predict(test)
-        row = {"n": len(examples), "seed": seed, "learning_rate": rate, "valid_loss": min(history.valid_losses)}
-        row |= {"auc": auc(y, told), "within": auc_within(y, told, users), "best_step": history.best_step}
+        row: dict[str, Any] = {"n": len(examples), "seed": seed, "learning_rate": rate}
+        row |= {
+            "valid_loss": min(history.valid_losses),
+            "auc": auc(y, told),
+            "within": auc_within(y, told, users),
+            "best_step": history.best_step,
+        }
         row |= {"steps": len(history.seconds), "seconds": sum(history.seconds)}
         print(row, flush=True)
         return row, told
