@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -13,13 +13,21 @@ from tqdm.auto import tqdm
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.features import RatingNetwork, item_features
-from llmrec_lite.meta.objective import JointTraining
-from llmrec_lite.meta.tasks import Task, age_bands, split_users, user_tasks
+from llmrec_lite.meta.maml import MAML, predict_all
+from llmrec_lite.meta.objective import JointTraining, MetaLearner
+from llmrec_lite.meta.tasks import Task, age_bands, collate, nested_tasks, split_users, user_tasks
 from llmrec_lite.results import experiment
 
 SHOTS = (0, 1, 3, 5, 10, 20)
+ORDERS: tuple[Literal["time"], Literal["random"]] = ("time", "random")
 QUERY = 10
-Answer = Callable[[Task], np.ndarray]  # predictions for the query, from the support
+Tasks = Sequence[Task]
+Answer = Callable[[Tasks], np.ndarray]  # predictions for the queries, (tasks, q), from the supports
+
+
+def each(rule: Callable[[Task], np.ndarray]) -> Answer:
+    """Apply a rule for one task to all of them."""
+    return lambda tasks: np.stack([rule(task) for task in tasks])
 
 
 def item_mean(task: Task) -> np.ndarray:
@@ -32,19 +40,31 @@ def shrunk_bias(task: Task, damping: float) -> np.ndarray:
     return task.query_x[:, 0] + (task.support_y - task.support_x[:, 0]).sum() / (len(task.support_y) + damping)
 
 
-def ridge(task: Task, l2: float, bias: float = 1.0) -> np.ndarray:
-    """Fit the deviations from the items' means by a ridge regression on the features and a constant."""
+def ridge(task: Task, l2: float, columns: slice = slice(1, None)) -> np.ndarray:
+    """Fit the deviations from the items' means by a ridge regression on some of the features and a constant."""
     if not len(task.support_y):
         return item_mean(task)
-    x, q = (np.c_[np.full(len(part), bias), part[:, 1:]] for part in (task.support_x, task.query_x))
-    return item_mean(task) + q @ x.T @ np.linalg.solve(
-        x @ x.T + l2 * np.eye(len(x)), task.support_y - task.support_x[:, 0]
-    )
+    x, q = (np.c_[np.ones(len(part)), part[:, columns]] for part in (task.support_x, task.query_x))
+    deviations = task.support_y - task.support_x[:, 0]
+    return item_mean(task) + q @ x.T @ np.linalg.solve(x @ x.T + l2 * np.eye(len(x)), deviations)
 
 
-def user_errors(answer: Answer, tasks: Sequence[Task]) -> np.ndarray:
+def adapting(learner: MetaLearner, rate: float | None = None, steps: int | None = None) -> Answer:
+    """Adapt a network to each support; by its own rates and steps, or by these."""
+
+    def answer(tasks: Tasks) -> np.ndarray:
+        rates = rate or getattr(learner, "rates_", None) or learner.inner_lr
+        n = learner.inner_steps if steps is None else steps
+        learns = getattr(learner, "learns", None)
+        return predict_all(learner.model, learner.weights_, collate(tasks), rates, n, learns).numpy()
+
+    return answer
+
+
+def user_errors(answer: Answer, tasks: Tasks) -> np.ndarray:
     """Return the mean squared error of each task's query, (tasks,), predictions held to 1 to 5 stars."""
-    return np.array([np.square(np.clip(answer(task), 1, 5) - task.query_y).mean() for task in tasks])
+    errors = np.clip(answer(tasks), 1, 5) - np.stack([task.query_y for task in tasks])
+    return np.square(errors).mean(1)
 
 
 def rmse(errors: np.ndarray) -> float:
@@ -60,86 +80,174 @@ def paired_interval(first: np.ndarray, second: np.ndarray, seed: int = 0, resamp
     return float(low), float(high)
 
 
-def _tuned(joint: JointTraining, rate: float, steps: int) -> Answer:
-    def answer(task: Task) -> np.ndarray:
-        joint.inner_lr, joint.inner_steps = rate, steps
-        return joint.adapt(task)(task.query_x)
+class Study:
+    """What ways to answer are worth: settings chosen on some users, errors kept on others, fold after fold.
 
-    return answer
+    With the folds of one seed, each user is judged once, so that users of all folds can be drawn anew together.
+    """
+
+    def __init__(self) -> None:
+        self.errors: dict[tuple[str, str, int], list[np.ndarray]] = {}  # (order, way, K) -> one of each fold
+        self.chosen: list[dict[str, Any]] = []
+
+    def judge(
+        self,
+        ways: Mapping[str, Sequence[Answer]],
+        valid: Dataset,
+        test: Dataset,
+        features: np.ndarray,
+        order: Literal["time", "random"],
+        fold: int,
+    ) -> None:
+        """Choose a setting of each way for each K on meta-validation users; keep its errors on meta-test users."""
+        to_choose, tasks = (nested_tasks(part, SHOTS, QUERY, 0, order, features) for part in (valid, test))
+        for k in SHOTS:
+            for name, answers in ways.items():
+                tried = [user_errors(answer, to_choose[k]).mean() for answer in answers]
+                place = int(np.nanargmin(tried))
+                self.errors.setdefault((order, name, k), []).append(user_errors(answers[place], tasks[k]))
+                choice = {"order": order, "model": name, "k": k, "fold": fold, "setting": place}
+                self.chosen.append({**choice, "settings": len(answers)})
+
+    def table(self, *rivals: str) -> list[dict[str, Any]]:
+        """Return the error of each way at each K, and its lead over each rival with an interval over users."""
+        rows = []
+        for (order, name, k), errors in self.errors.items():
+            mine = np.concatenate(errors)
+            row = {"order": order, "model": name, "k": k, "rmse": rmse(mine), "users": len(mine)}
+            for rival in rivals:
+                theirs = np.concatenate(self.errors[order, rival, k])
+                low, high = paired_interval(mine, theirs)
+                row |= {f"lead over {rival}": rmse(mine) - rmse(theirs), f"low {rival}": low, f"high {rival}": high}
+            rows.append(row)
+        return rows
+
+
+FINE_TUNING = ((0.02, 1), (0.05, 1), (0.05, 3), (0.05, 6), (0.05, 12), (0.05, 24))  # rate, steps
+L2 = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+DAMPING = (1.0, 3.0, 6.0, 12.0, 25.0, 50.0)
+FACTORS, TEXT = slice(20, 52), slice(52, 84)  # blocks of `item_features` for MovieLens 100K
 
 
 def contenders(joint: JointTraining, fresh: JointTraining) -> dict[str, list[Answer]]:
     """Name each way to answer, with the settings to choose from, six at most."""
-    steps = [(0.01, 5), (0.01, 20), (0.03, 5), (0.05, 1), (0.05, 5), (0.1, 1)]
     return {
-        "item mean": [item_mean],
-        "shrunk bias": [partial(shrunk_bias, damping=d) for d in (1.0, 2.0, 3.0, 5.0, 10.0, 20.0)],
-        "ridge": [partial(ridge, l2=l2) for l2 in (2.0, 5.0, 10.0, 20.0, 40.0, 80.0)],
-        "network, from scratch": [_tuned(fresh, *setting) for setting in steps],
-        "joint training": [_tuned(joint, 0.01, 0)],
-        "joint training + fine-tuning": [_tuned(joint, *setting) for setting in steps],
+        "item mean": [each(item_mean)],
+        "shrunk bias": [each(partial(shrunk_bias, damping=d)) for d in DAMPING],
+        "ridge on factors": [each(partial(ridge, l2=l2, columns=FACTORS)) for l2 in L2],
+        "ridge on text": [each(partial(ridge, l2=l2, columns=TEXT)) for l2 in L2],
+        "ridge": [each(partial(ridge, l2=l2)) for l2 in L2],
+        "untrained network + fine-tuning": [adapting(fresh, *setting) for setting in FINE_TUNING],
+        "joint training": [adapting(joint, steps=0)],
+        "joint training + fine-tuning": [adapting(joint, *setting) for setting in FINE_TUNING],
     }
+
+
+def trained_jointly(train: Dataset, valid: Dataset, features: np.ndarray, seed: int) -> JointTraining:
+    """Train the network of the baseline: 300 updates of 32 users, the best on meta-validation users kept."""
+    network = RatingNetwork(features.shape[1], seed=seed)
+    joint = JointTraining(network, inner_steps=0, steps=300, learning_rate=3e-3, seed=seed)
+    return joint.meta_fit(
+        user_tasks(train, 20, 100, features=features), user_tasks(valid, 10, QUERY, features=features)
+    )
 
 
 @experiment
 def adaptation() -> dict[str, Any]:
-    """Predict ten ratings of new users from their first 0 to 20, or from any 0 to 20: the baselines of Part III.
+    """Predict ten later ratings of new users from their first 0 to 20, or from any 0 to 20: the baselines of Part III.
 
-    Five draws of meta-train, meta-validation and meta-test users (70, 10, 20 of 100). Each way has at most six
-    settings, chosen for each number of ratings on meta-validation users. The joint network: 300 updates of 32 users,
-    learning rate 0.003, the best on meta-validation kept. Intervals are over users of all draws.
+    Five folds of users, each user in meta-test once; 70, 10 and 20 of 100 are meta-train, meta-validation, meta-test.
+    Users with 30 ratings or more are judged, by ten ratings drawn from those after their 20th, the same for all K and
+    both orders. Each way has at most six settings, chosen for each K on meta-validation users. Intervals are over
+    users.
     """
     data = load_movielens()
     vectors = TextEncoder().encode(data.items["text"].tolist())
-    kept: dict[tuple[str, str, int], list[np.ndarray]] = {}
-    chosen: list[dict[str, Any]] = []
-    for seed in tqdm(range(5), desc="draws"):
-        train, valid, test = split_users(data, seed=seed)
-        features = item_features(train, vectors, seed=seed)
-        network = RatingNetwork(features.shape[1], seed=seed)
-        joint = JointTraining(network, inner_steps=0, steps=300, learning_rate=3e-3, seed=seed)
-        joint.meta_fit(user_tasks(train, 20, None, features=features), user_tasks(valid, 10, QUERY, features=features))
-        ways = contenders(joint, JointTraining(network))
-        for order, k in product(("time", "random"), SHOTS):
-            tasks, to_choose = (
-                user_tasks(part, k, QUERY, seed, order, features)  # type: ignore[arg-type]
-                for part in (test, valid)
+    study = Study()
+    for fold in tqdm(range(5), desc="folds"):
+        train, valid, test = split_users(data, fold=fold)
+        features = item_features(train, vectors, seed=fold)
+        joint = trained_jointly(train, valid, features, fold)
+        untrained = JointTraining(RatingNetwork(features.shape[1], seed=fold))
+        for order in ORDERS:
+            study.judge(contenders(joint, untrained), valid, test, features, order, fold)
+    table = study.table("item mean", "shrunk bias", "untrained network + fine-tuning")
+    return {"table": table, "chosen": study.chosen, "groups": _groups(data, vectors)}
+
+
+RELATIVES: dict[str, dict[str, Any]] = {
+    "MAML": {},
+    "first-order MAML": {"order": 1},
+    "ANIL": {"parameters": "head"},
+    "Meta-SGD": {"learn_rates": True},
+}
+INNER = ((0.02, 5), (0.05, 1), (0.05, 5), (0.1, 5))  # rate, steps
+
+
+@experiment
+def maml() -> dict[str, Any]:
+    """MAML and its relatives on new users, against joint training plus fine-tuning and rules without training.
+
+    Three of the five folds of `adaptation`, with its queries and baselines. A learner is trained for each of four
+    settings (inner rate, steps), with supports of 1, 3, 5, 10 and 20 ratings of each meta-train user, 300 updates of
+    32 tasks, the best of three looks at meta-validation users kept. Settings are chosen for each K on meta-validation
+    users, as for the baselines. Supports are the first ratings of a user, or any; training and use go together.
+    """
+    data = load_movielens()
+    vectors = TextEncoder().encode(data.items["text"].tolist())
+    study, costs = Study(), []
+    names = ("item mean", "shrunk bias", "ridge", "joint training + fine-tuning")
+    for fold in tqdm(range(3), desc="folds"):
+        train, valid, test = split_users(data, fold=fold)
+        features = item_features(train, vectors, seed=fold)
+        network = RatingNetwork(features.shape[1], seed=fold)
+        joint = trained_jointly(train, valid, features, fold)
+        for order in ORDERS:
+            to_learn, to_stop = (
+                [task for k in SHOTS[1:] for task in user_tasks(part, k, QUERY, fold, order, features)]
+                for part in (train, valid)
             )
-            for name, answers in ways.items():
-                place = min(range(len(answers)), key=lambda i: user_errors(answers[i], to_choose).mean())
-                kept.setdefault((order, name, k), []).append(user_errors(answers[place], tasks))
-                chosen.append({"order": order, "model": name, "k": k, "seed": seed, "setting": place})
-    table = []
-    for (order, name, k), errors in kept.items():
-        mine, mean = np.concatenate(errors), np.concatenate(kept[order, "item mean", k])
-        low, high = paired_interval(mine, mean)
-        row = {"order": order, "model": name, "k": k, "rmse": rmse(mine), "draws": [rmse(e) for e in errors]}
-        table.append({**row, "lead": rmse(mine) - rmse(mean), "low": low, "high": high})
-    return {"table": table, "chosen": chosen, "groups": _groups(data, vectors)}
+            known = contenders(joint, JointTraining(network))
+            ways = {name: known[name] for name in names}
+            for name, options in RELATIVES.items():
+                ways[name] = []
+                for rate, steps in INNER:
+                    learner = MAML(network, rate, steps, **options, steps=300, valid_every=100, seed=fold)
+                    began = time.perf_counter()
+                    learner.meta_fit(to_learn, to_stop)
+                    cost = {"model": name, "order": order, "fold": fold, "rate": rate, "inner_steps": steps}
+                    costs.append({**cost, "seconds": time.perf_counter() - began})
+                    ways[name] = [*ways[name], adapting(learner)]
+            study.judge(ways, valid, test, features, order, fold)
+    table = study.table("joint training + fine-tuning", "shrunk bias", "ridge")
+    return {"table": table, "chosen": study.chosen, "costs": costs}
 
 
 def _groups(data: Dataset, vectors: np.ndarray) -> list[dict[str, Any]]:
     """Rate for new people of whom nothing is known but their group, by a ridge on the ratings of the group's others.
 
-    Ages in seven bands; strength of the ridge, of three, chosen on meta-validation users.
+    Ages in seven bands; strength of the ridge, of four, chosen on meta-validation users. "everybody" is one group of
+    all, to tell what a group adds from what a ridge adds.
     """
     bands = age_bands(data.users["age"].to_numpy())
-    groups = {"age": bands, **{by: data.users[by].astype(str).to_numpy() for by in ("occupation", "gender")}}
-    rows = []
-    for seed in range(5):
-        train, valid, test = split_users(data, seed=seed)
-        features = item_features(train, vectors, seed=seed)
-        parts = [user_tasks(part, 0, 20, seed, features=features) for part in (valid, test)]
-        everybody = user_errors(item_mean, parts[1])
+    groups = {"everybody": np.full(data.n_users, "all"), "age": bands}
+    groups |= {by: data.users[by].astype(str).to_numpy() for by in ("occupation", "gender")}
+    errors: dict[str, list[np.ndarray]] = {by: [] for by in ("item mean", *groups)}
+    for fold in range(5):
+        train, valid, test = split_users(data, fold=fold)
+        features = item_features(train, vectors, seed=fold)
+        parts = [nested_tasks(part, (0, 20), QUERY, features=features)[0] for part in (valid, test)]
+        errors["item mean"].append(user_errors(each(item_mean), parts[1]))
         for by, names in groups.items():
-            tried = [
-                [user_errors(_of_group(train, features, names, l2), tasks) for tasks in parts]
-                for l2 in (100, 1000, 1e4)
-            ]
-            _, errors = min(tried, key=lambda pair: pair[0].mean())
-            low, high = paired_interval(errors, everybody)
-            row = {"group": by, "seed": seed, "rmse": rmse(errors), "everybody": rmse(everybody)}
-            rows.append({**row, "low": low, "high": high})
+            answers = [_of_group(train, features, names, l2) for l2 in (100, 1000, 1e4, 1e5)]
+            best = min(answers, key=lambda answer: user_errors(answer, parts[0]).mean())
+            errors[by].append(user_errors(best, parts[1]))
+    joined = {by: np.concatenate(found) for by, found in errors.items()}
+    rows = []
+    for by, found in joined.items():
+        low, high = paired_interval(found, joined["everybody"])
+        lead = rmse(found) - rmse(joined["everybody"])
+        rows.append({"group": by, "rmse": rmse(found), "lead": lead, "low": low, "high": high})
     return rows
 
 
@@ -153,8 +261,8 @@ def _of_group(train: Dataset, features: np.ndarray, names: np.ndarray, l2: float
         weights[name] = np.linalg.solve(x.T @ x + l2 * np.eye(x.shape[1]), x.T @ deviation)
     nobody = np.zeros(features.shape[1])
 
-    def answer(task: Task) -> np.ndarray:
+    def rule(task: Task) -> np.ndarray:
         w = weights.get(names[int(str(task.owner))], nobody)
         return item_mean(task) + w[0] + task.query_x[:, 1:] @ w[1:]
 
-    return answer
+    return each(rule)

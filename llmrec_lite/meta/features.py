@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.recommenders import BiasedMF, ItemMean
@@ -84,3 +85,25 @@ class RatingNetwork(nn.Module):
         for layer in self.hidden:
             states = torch.tanh(layer(states))
         return x[..., 0] + self.head(states)[..., 0]
+
+    def stacked(self, weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Rate for many tasks at once, each with its own weights or with weights shared by all.
+
+        Args:
+            weights: by name, as `named_parameters` has them; with a first axis for the tasks, or without.
+            x: (tasks, k, d).
+
+        Returns:
+            (tasks, k).
+        """
+        states = x[..., 1:]
+        for i in range(len(self.hidden)):
+            states = torch.tanh(_stacked_linear(states, weights[f"hidden.{i}.weight"], weights[f"hidden.{i}.bias"]))
+        return x[..., 0] + _stacked_linear(states, weights["head.weight"], weights["head.bias"])[..., 0]
+
+
+def _stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(tasks, k, a) -> (tasks, k, b), with a weight (tasks, b, a) or (b, a)."""
+    if weight.dim() == 2:
+        return F.linear(x, weight, bias)
+    return torch.baddbmm(bias[..., None, :], x, weight.transpose(1, 2))

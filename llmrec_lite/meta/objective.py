@@ -205,9 +205,9 @@ class MetaLearner(ABC):
 class JointTraining(MetaLearner):
     """The baseline that meta-learning must beat: one model for all tasks, then fine-tuning on the support.
 
-    It minimizes the mean over tasks of the loss on everything a task has, sum_i L_i(theta). That is multi-task maximum
-    likelihood, which S1 presents as meta-learning: no adaptation stands inside the objective. The arguments are those
-    of `MetaLearner`; inner_lr and inner_steps are of the fine-tuning.
+    It minimizes the mean over tasks of the loss on everything a task has, sum_i L_i(theta). For tasks of one size that
+    is multi-task maximum likelihood, which S1 presents as meta-learning: no adaptation stands inside the objective.
+    The arguments are those of `MetaLearner`; inner_lr and inner_steps are of the fine-tuning.
     """
 
     def meta_loss(self, batch: Batch) -> Tensor:

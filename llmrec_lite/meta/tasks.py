@@ -45,19 +45,29 @@ class Task:
 
 
 def split_users(
-    dataset: Dataset, shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0
+    dataset: Dataset, shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0, fold: int = 0
 ) -> tuple[Dataset, Dataset, Dataset]:
     """Deal the users out into meta-train, meta-validation and meta-test: nobody is in two of them.
 
+    Args:
+        dataset: users with ratings.
+        shares: of the three parts.
+        seed: of who is where.
+        fold: with the same seed, other folds have other users in meta-test; there are 1 / shares[2] of them.
+
     Raises:
-        ValueError: three shares that sum to one are needed, and a user for each part.
+        ValueError: three shares that sum to one are needed, a user for each part, and a fold that there is.
     """
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
         raise ValueError(f"shares must be three numbers above 0 that sum to 1, not {tuple(shares)}")
     present = np.unique(dataset.user_index)
+    if not 0 <= fold < int(1 / shares[2] + 1e-9):
+        raise ValueError(f"fold={fold} is not one of the {int(1 / shares[2] + 1e-9)} that shares[2]={shares[2]} allows")
     people = np.random.default_rng(seed).permutation(present)
-    ends = np.round(np.cumsum(shares)[:2] * len(people)).astype(int)
-    parts = np.split(people, ends)
+    first, last = (len(people) - round((fold + more) * shares[2] * len(people)) for more in (1, 0))
+    others = np.concatenate([people[last:], people[:first]])
+    n_train = round(shares[0] * len(people))
+    parts = [others[:n_train], others[n_train:], people[first:last]]
     if min(map(len, parts)) == 0:
         raise ValueError(f"{len(people)} users leave a part empty with shares {tuple(shares)}")
     train, valid, test = (
@@ -96,14 +106,56 @@ def user_tasks(
     """
     if order not in ("time", "random"):
         raise ValueError(f'order must be "time" or "random", not {order!r}')
-    positions = dataset.time_order
-    by_user = positions[np.argsort(dataset.user_index[positions], kind="stable")]
-    users, starts = np.unique(dataset.user_index[by_user], return_index=True)
-    parts = np.split(by_user, starts[1:])
-    return [
-        _task(dataset, int(u), rows, support, query, seed, order, features)
-        for u, rows in zip(users, parts, strict=True)
-    ]
+    return [_task(dataset, user, rows, support, query, seed, order, features) for user, rows in _rows_of_users(dataset)]
+
+
+def nested_tasks(
+    dataset: Dataset,
+    supports: Sequence[int] = (0, 1, 3, 5, 10, 20),
+    query: int = 10,
+    seed: int = 0,
+    order: Literal["time", "random"] = "time",
+    features: np.ndarray | None = None,
+) -> dict[int, list[Task]]:
+    """Make tasks that differ in their supports only, to see what more ratings are worth.
+
+    Each user has one query, whatever the support and the order: drawn from the ratings after the longest support.
+    Supports are the first ratings, or any but those of the query; a longer one begins with a shorter one. Users with
+    too few ratings for the longest support and a query are left out.
+
+    Args:
+        dataset: users with ratings.
+        supports: their lengths.
+        query: so many ratings to be judged by.
+        seed: of what is drawn.
+        order: "time" or "random".
+        features: see `user_tasks`.
+
+    Returns:
+        For each length the tasks of the same users in the same order.
+
+    Raises:
+        ValueError: a length out of its range, an unknown order, no user with enough ratings, or features of another
+            catalogue.
+    """
+    if order not in ("time", "random"):
+        raise ValueError(f'order must be "time" or "random", not {order!r}')
+    if not supports or min(supports) < 0 or query < 1:
+        raise ValueError(f"need supports of at least 0 and query >= 1, got {tuple(supports)} and query={query}")
+    _fits(dataset, features)
+    most = max(supports)
+    tasks: dict[int, list[Task]] = {k: [] for k in supports}
+    for user, rows in _rows_of_users(dataset):
+        if len(rows) < most + query:
+            continue
+        rng = np.random.default_rng(random_seed(seed, user))
+        asked = rng.permutation(rows[most:])[:query]
+        told = rows[:most] if order == "time" else rng.permutation(rows[~np.isin(rows, asked)])
+        for k in supports:
+            tasks[k].append(_made(dataset, told[:k], asked, user, features))
+    if not tasks[most]:
+        raise ValueError(f"no user has the {most + query} ratings that the longest support and a query take")
+    return tasks
 
 
 def group_tasks(
@@ -157,8 +209,7 @@ def _task(
 ) -> Task:
     if support < 0 or (query is not None and query < 1):
         raise ValueError(f"need support >= 0 and query >= 1 (or None), got support={support}, query={query}")
-    if features is not None and len(features) != dataset.n_items:
-        raise ValueError(f"features has {len(features)} rows for {dataset.n_items} items")
+    _fits(dataset, features)
     rng = np.random.default_rng(random_seed(seed, *(owner.encode() if isinstance(owner, str) else (int(str(owner)),))))
     if order == "random":
         rows = rng.permutation(rows)
@@ -167,11 +218,27 @@ def _task(
     if query is not None and query < len(rest):
         rest = rest[np.argsort(rng.random(len(rows))[k:], kind="stable")[:query]]
 
-    def inputs(places: np.ndarray) -> np.ndarray:
-        items = dataset.item_index[places]
+    return _made(dataset, rows[:k], rest, owner, features)
+
+
+def _made(dataset: Dataset, told: np.ndarray, asked: np.ndarray, owner: Hashable, features: np.ndarray | None) -> Task:
+    def inputs(rows: np.ndarray) -> np.ndarray:
+        items = dataset.item_index[rows]
         return items if features is None else features[items]
 
-    return Task(inputs(rows[:k]), dataset.ratings[rows[:k]], inputs(rest), dataset.ratings[rest], owner)
+    return Task(inputs(told), dataset.ratings[told], inputs(asked), dataset.ratings[asked], owner)
+
+
+def _fits(dataset: Dataset, features: np.ndarray | None) -> None:
+    if features is not None and len(features) != dataset.n_items:
+        raise ValueError(f"features has {len(features)} rows for {dataset.n_items} items")
+
+
+def _rows_of_users(dataset: Dataset) -> list[tuple[int, np.ndarray]]:
+    """Return for each user with ratings the rows of the log, in order of time (ties by the order of the file)."""
+    by_user = dataset.time_order[np.argsort(dataset.user_index[dataset.time_order], kind="stable")]
+    users, starts = np.unique(dataset.user_index[by_user], return_index=True)
+    return [(int(user), rows) for user, rows in zip(users, np.split(by_user, starts[1:]), strict=True)]
 
 
 @dataclass(frozen=True)

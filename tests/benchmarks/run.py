@@ -14,6 +14,7 @@ from collections.abc import Callable
 for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
     os.environ[f"{_library}_NUM_THREADS"] = "1"  # read when a library is first imported
 
+import adapting  # noqa: E402
 import decoding  # noqa: E402
 import encoding  # noqa: E402
 import finetuning  # noqa: E402
@@ -119,6 +120,7 @@ def main() -> int:
     races = [
         *evaluation_races(*splits.recommenders_split(data)),
         ease_race(data),
+        *adapting.races(),
         *decoding.races(),
         *encoding.races(),
         *finetuning.races(),

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrec_lite.data import Dataset
-from llmrec_lite.meta.tasks import Task, age_bands, collate, episodes, group_tasks, split_users, user_tasks
+from llmrec_lite.meta.tasks import (
+    Task,
+    age_bands,
+    collate,
+    episodes,
+    group_tasks,
+    nested_tasks,
+    split_users,
+    user_tasks,
+)
 
 
 def made_up(counts=(12, 5, 1, 30), seed=0):
@@ -21,7 +30,11 @@ def made_up(counts=(12, 5, 1, 30), seed=0):
     ]
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
     users = pd.DataFrame(
-        {"user_id": range(len(counts)), "age": [17, 18, 56, 30][: len(counts)], "job": list("aabb")[: len(counts)]}
+        {
+            "user_id": range(len(counts)),
+            "age": np.resize([17, 18, 56, 30], len(counts)),
+            "job": np.resize(list("aabb"), len(counts)),
+        }
     )
     return Dataset.from_frames(frame.sample(frac=1, random_state=seed), pd.DataFrame({"item_id": range(40)}), users)
 
@@ -168,3 +181,61 @@ def test_every_task_comes_once_before_any_comes_again(n, size, seed):
 def test_what_makes_no_task_is_rejected(data, call, message):
     with pytest.raises(ValueError, match=message):
         call(data)
+
+
+# ---- the same query for every support ----
+
+
+@pytest.mark.parametrize("order", ["time", "random"])
+def test_supports_grow_and_the_query_stays(data, order):
+    nested = nested_tasks(data, supports=(0, 2, 6), query=3, order=order)
+    assert {k: [t.owner for t in tasks] for k, tasks in nested.items()} == dict.fromkeys((0, 2, 6), [0, 3])
+    for tasks in zip(*nested.values(), strict=True):
+        items, ratings = by_time(data, tasks[0].owner)
+        rating_of = dict(zip(items, ratings, strict=True))
+        for k, task in zip((0, 2, 6), tasks, strict=True):
+            assert len(task.support_x) == k
+            np.testing.assert_array_equal(task.query_x, tasks[0].query_x)
+            np.testing.assert_array_equal(task.support_x, tasks[-1].support_x[:k])
+            assert set(task.query_x) <= set(items[6:])  # after the longest support
+            assert not set(task.query_x) & set(task.support_x)
+            assert len(set(task.query_x)) == 3
+            assert [rating_of[i] for i in task.support_x] == task.support_y.tolist()
+            assert [rating_of[i] for i in task.query_x] == task.query_y.tolist()
+        if order == "time":
+            np.testing.assert_array_equal(tasks[-1].support_x, items[:6])
+
+
+def test_both_orders_ask_the_same_and_tell_something_else(data):
+    first, later = (nested_tasks(data, (6,), 3, seed=1, order=order)[6] for order in ("time", "random"))
+    for a, b in zip(first, later, strict=True):
+        np.testing.assert_array_equal(a.query_x, b.query_x)
+    assert any(set(a.support_x) != set(b.support_x) for a, b in zip(first, later, strict=True))
+    again = nested_tasks(data, (6,), 3, seed=2)[6]
+    assert any(a.query_x.tolist() != b.query_x.tolist() for a, b in zip(first, again, strict=True))
+
+
+def test_supports_that_cannot_be_are_named(data):
+    with pytest.raises(ValueError, match="no user has the 43 ratings"):
+        nested_tasks(data, (40,), 3)
+    with pytest.raises(ValueError, match=r"got \(\) and query=3"):
+        nested_tasks(data, (), 3)
+    with pytest.raises(ValueError, match="order must be"):
+        nested_tasks(data, (2,), 3, order="last")
+    with pytest.raises(ValueError, match="5 rows for 40 items"):
+        nested_tasks(data, (2,), 3, features=np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("n", [10, 23])
+def test_folds_judge_each_user_once(n):
+    data = made_up((3,) * n)
+    judged = []
+    for fold in range(5):
+        parts = [set(np.unique(part.user_index)) for part in split_users(data, seed=3, fold=fold)]
+        assert set.union(*parts) == set(range(n))
+        assert sum(map(len, parts)) == n
+        judged.append(parts[2])
+    assert set.union(*judged) == set(range(n))
+    assert sum(map(len, judged)) == n
+    with pytest.raises(ValueError, match="fold=5 is not one of the 5"):
+        split_users(data, fold=5)
