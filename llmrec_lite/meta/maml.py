@@ -105,6 +105,52 @@ def _vmapped(
     )
 
 
+def adapt_all(
+    model: nn.Module,
+    weights: Weights,
+    x: Tensor,
+    y: Tensor,
+    masks: Sequence[Tensor],
+    rates: float | Weights,
+    learns: Sequence[str] | None = None,
+    order: Order = 1,
+    checkpointing: bool = False,
+) -> Weights:
+    """Adapt to all tasks at once, by the stacked path of `query_losses`.
+
+    Args:
+        model: see `query_losses`, as are the arguments that are not described here.
+        weights: where to begin.
+        x: inputs, (tasks, k, ...).
+        y: targets, (tasks, k).
+        masks: for each step, which of them count, (tasks, k).
+        rates: see there.
+        learns: see there.
+        order: see there.
+        checkpointing: see there.
+
+    Returns:
+        Weights by name; those that adapt have a first axis for the tasks.
+    """
+    names = list(weights) if learns is None else list(learns)
+    forward = _stacked_forward(model, names)
+    fixed = {name: weight for name, weight in weights.items() if name not in names}
+
+    def step(mask: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
+        predictions = forward({**fixed, **dict(zip(names, moving, strict=True))}, x)
+        total = masked_mse(predictions, y, mask).sum()
+        gradients = torch.autograd.grad(total, moving, create_graph=order == 2)
+        moved = zip(names, moving, gradients, strict=True)
+        return tuple(weight - _rate(rates, name) * gradient for name, weight, gradient in moved)
+
+    moving = tuple(weights[name].expand(len(y), *weights[name].shape) for name in names)
+    if not all(weight.requires_grad for weight in moving):  # only the values are wanted
+        moving = tuple(weight.detach().requires_grad_() for weight in moving)
+    for mask in masks if y.shape[1] else ():
+        moving = checkpoint(step, mask, *moving, use_reentrant=False) if checkpointing else step(mask, *moving)
+    return {**fixed, **dict(zip(names, moving, strict=True))}
+
+
 def _stacked(
     model: nn.Module,
     weights: Weights,
@@ -115,38 +161,10 @@ def _stacked(
     order: Order,
     checkpointing: bool,
 ) -> Tensor:
-    predictions = _stacked_predictions(model, weights, batch, rates, steps, names, order, checkpointing)
+    masks = [batch.support_mask] * steps
+    adapted = adapt_all(model, weights, batch.support_x, batch.support_y, masks, rates, names, order, checkpointing)
+    predictions = _stacked_forward(model, names)(adapted, batch.query_x)
     return masked_mse(predictions, batch.query_y, batch.query_mask)
-
-
-def _stacked_predictions(
-    model: nn.Module,
-    weights: Weights,
-    batch: Batch,
-    rates: float | Weights,
-    steps: int,
-    names: list[str],
-    order: Order,
-    checkpointing: bool,
-) -> Tensor:
-    tasks = len(batch.query_y)
-    forward = _stacked_forward(model, names)
-    fixed = {name: weight for name, weight in weights.items() if name not in names}
-
-    def step(*moving: Tensor) -> tuple[Tensor, ...]:
-        predictions = forward({**fixed, **dict(zip(names, moving, strict=True))}, batch.support_x)
-        total = masked_mse(predictions, batch.support_y, batch.support_mask).sum()
-        gradients = torch.autograd.grad(total, moving, create_graph=order == 2)
-        moved = zip(names, moving, gradients, strict=True)
-        return tuple(weight - _rate(rates, name) * gradient for name, weight, gradient in moved)
-
-    moving = tuple(weights[name].expand(tasks, *weights[name].shape) for name in names)
-    if not all(weight.requires_grad for weight in moving):  # only the values are wanted
-        moving = tuple(weight.detach().requires_grad_() for weight in moving)
-    if batch.support_y.shape[1]:
-        for _ in range(steps):
-            moving = checkpoint(step, *moving, use_reentrant=False) if checkpointing else step(*moving)
-    return forward({**fixed, **dict(zip(names, moving, strict=True))}, batch.query_x)
 
 
 def predict_all(
@@ -161,9 +179,11 @@ def predict_all(
 
     The arguments are those of `query_losses`; nothing of the computation is kept.
     """
-    weights = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+    weights = {name: weight.detach() for name, weight in weights.items()}
     names = list(weights) if learns is None else list(learns)
-    return _stacked_predictions(model, weights, batch, rates, steps, names, order=1, checkpointing=False).detach()
+    masks = [batch.support_mask] * steps
+    adapted = adapt_all(model, weights, batch.support_x, batch.support_y, masks, rates, names)
+    return _stacked_forward(model, names)(adapted, batch.query_x).detach()
 
 
 def _stacked_forward(model: nn.Module, names: list[str]) -> Callable[[Weights, Tensor], Tensor]:

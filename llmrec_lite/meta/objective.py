@@ -124,6 +124,10 @@ class MetaLearner(ABC):
         """Return what is learned from all tasks, by name."""
         return self.weights_
 
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return what makes the updates."""
+        return torch.optim.Adam(self.learned().values(), lr=self.learning_rate)
+
     def meta_fit(self, tasks: Sequence[Task], valid: Sequence[Task] | None = None) -> Self:
         """Learn from many tasks; where validation tasks are given, the best of what was seen is kept at the end.
 
@@ -131,7 +135,7 @@ class MetaLearner(ABC):
             ValueError: there is no task.
             FloatingPointError: the loss or its gradient is no longer a number.
         """
-        optimizer = torch.optim.Adam(self.learned().values(), lr=self.learning_rate)
+        optimizer = self.optimizer()
         best: tuple[float, Weights] | None = None
         batches = episodes(tasks, self.batch_size, self.steps, self.seed)
         for step in trange(1, self.steps + 1, disable=not self.progress, desc=type(self).__name__):

@@ -302,15 +302,8 @@ def test_adapting_uses_the_learned_rates():
 @pytest.mark.parametrize("options", [{}, {"parameters": "head"}, {"learn_rates": True}])
 def test_all_tasks_at_once_are_the_tasks_one_by_one(options):
     rng = np.random.default_rng(0)
-    tasks = [
-        Task(
-            *(
-                v.astype(np.float32)
-                for v in (rng.normal(size=(k, 7)), rng.normal(size=k), rng.normal(size=(3, 7)), rng.normal(size=3))
-            )
-        )
-        for k in (4, 0, 1, 2)
-    ]
+    shapes = [((k, 7), k, (3, 7), 3) for k in (4, 0, 1, 2)]
+    tasks = [Task(*(rng.normal(size=shape).astype(np.float32) for shape in some)) for some in shapes]
     model = rating_network().float()
     learner = MAML(model, 0.1, 3, **options)
     if learner.rates_:
@@ -321,12 +314,8 @@ def test_all_tasks_at_once_are_the_tasks_one_by_one(options):
     assert not at_once.requires_grad
     np.testing.assert_allclose(at_once, [learner.adapt(t)(t.query_x) for t in tasks], rtol=1e-4, atol=1e-5)
     assert learner.query_loss(tasks) == pytest.approx(MetaLearner.query_loss(learner, tasks), rel=1e-4)
-    nothing_known = collate(tasks[1:2])
-    np.testing.assert_allclose(
-        predict_all(learner.model, learner.weights_, nothing_known, rates, 3)[0],
-        learner.adapt(tasks[1])(tasks[1].query_x),
-        rtol=1e-5,
-    )
+    alone = predict_all(learner.model, learner.weights_, collate(tasks[1:2]), rates, 3)[0]  # nothing is known
+    np.testing.assert_allclose(alone, learner.adapt(tasks[1])(tasks[1].query_x), rtol=1e-5)
 
 
 def test_values_alone_need_no_gradient():

@@ -29,12 +29,9 @@ def made_up(counts=(12, 5, 1, 30), seed=0):
         for t, i in enumerate(rng.permutation(40)[:n])
     ]
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
+    n = len(counts)
     users = pd.DataFrame(
-        {
-            "user_id": range(len(counts)),
-            "age": np.resize([17, 18, 56, 30], len(counts)),
-            "job": np.resize(list("aabb"), len(counts)),
-        }
+        {"user_id": range(n), "age": np.resize([17, 18, 56, 30], n), "job": np.resize(list("aabb"), n)}
     )
     return Dataset.from_frames(frame.sample(frac=1, random_state=seed), pd.DataFrame({"item_id": range(40)}), users)
 
@@ -189,7 +186,7 @@ def test_what_makes_no_task_is_rejected(data, call, message):
 @pytest.mark.parametrize("order", ["time", "random"])
 def test_supports_grow_and_the_query_stays(data, order):
     nested = nested_tasks(data, supports=(0, 2, 6), query=3, order=order)
-    assert {k: [t.owner for t in tasks] for k, tasks in nested.items()} == dict.fromkeys((0, 2, 6), [0, 3])
+    assert {k: [t.owner for t in tasks] for k, tasks in nested.items()} == {k: [0, 3] for k in (0, 2, 6)}
     for tasks in zip(*nested.values(), strict=True):
         items, ratings = by_time(data, tasks[0].owner)
         rating_of = dict(zip(items, ratings, strict=True))
