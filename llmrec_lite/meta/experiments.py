@@ -144,20 +144,29 @@ def contenders(joint: JointTraining, fresh: JointTraining) -> dict[str, list[Ans
     }
 
 
-def trained_jointly(train: Dataset, valid: Dataset, features: np.ndarray, seed: int) -> JointTraining:
-    """Train the network of the baseline: 300 updates of 32 users, the best on meta-validation users kept."""
+SHARES = (0.6, 0.2, 0.2)  # of meta-train, meta-validation and meta-test; many people to choose settings by
+
+
+def trained_jointly(
+    train: Dataset, valid: Dataset, features: np.ndarray, seed: int, learning_rate: float = 3e-3, stop_after: int = 0
+) -> JointTraining:
+    """Train the network of the baseline: 300 updates of 32 users, up to 120 ratings of each.
+
+    The best of six looks at meta-validation users is kept, each with ten first ratings known: by the error after
+    `stop_after` steps on these.
+    """
     network = RatingNetwork(features.shape[1], seed=seed)
-    joint = JointTraining(network, inner_steps=0, steps=300, learning_rate=3e-3, seed=seed)
-    return joint.meta_fit(
-        user_tasks(train, 20, 100, features=features), user_tasks(valid, 10, QUERY, features=features)
-    )
+    options = {"steps": 300, "learning_rate": learning_rate, "seed": seed}
+    joint = JointTraining(network, 0.05, stop_after, **options)  # type: ignore[arg-type]
+    looks = nested_tasks(valid, SHOTS, QUERY, features=features)[10]
+    return joint.meta_fit(user_tasks(train, 20, 100, features=features), looks)
 
 
 @experiment
 def adaptation() -> dict[str, Any]:
     """Predict ten later ratings of new users from their first 0 to 20, or from any 0 to 20: the baselines of Part III.
 
-    Five folds of users, each user in meta-test once; 70, 10 and 20 of 100 are meta-train, meta-validation, meta-test.
+    Five folds of users, each user in meta-test once; 60, 20 and 20 of 100 are meta-train, meta-validation, meta-test.
     Users with 30 ratings or more are judged, by ten ratings drawn from those after their 20th, the same for all K and
     both orders. Each way has at most six settings, chosen for each K on meta-validation users. Intervals are over
     users.
@@ -166,7 +175,7 @@ def adaptation() -> dict[str, Any]:
     vectors = TextEncoder().encode(data.items["text"].tolist())
     study = Study()
     for fold in tqdm(range(5), desc="folds"):
-        train, valid, test = split_users(data, fold=fold)
+        train, valid, test = split_users(data, SHARES, fold=fold)
         features = item_features(train, vectors, seed=fold)
         joint = trained_jointly(train, valid, features, fold)
         untrained = JointTraining(RatingNetwork(features.shape[1], seed=fold))
@@ -176,119 +185,92 @@ def adaptation() -> dict[str, Any]:
     return {"table": table, "chosen": study.chosen, "groups": _groups(data, vectors)}
 
 
+INNER = ((0.02, 5), (0.05, 1), (0.05, 5), (0.1, 5))  # rate and steps in training
+USED = (1, 5, 10)  # steps in use
+INTERPOLATION = ((0.02, 5, 1.0), (0.05, 5, 1.0), (0.05, 15, 1.0), (0.05, 15, 0.3))  # rate, steps, outer rate
 RELATIVES: dict[str, dict[str, Any]] = {
     "MAML": {},
     "first-order MAML": {"order": 1},
     "ANIL": {"parameters": "head"},
     "Meta-SGD": {"learn_rates": True},
 }
-INNER = ((0.02, 5), (0.05, 1), (0.05, 5), (0.1, 5))  # rate, steps
+RULES = ("item mean", "shrunk bias", "ridge on factors", "ridge")
 
 
 @experiment
-def maml() -> dict[str, Any]:
-    """MAML and its relatives on new users, against joint training plus fine-tuning and rules without training.
+def meta_learning() -> dict[str, Any]:
+    """MAML, its relatives and Reptile on new users, against joint training plus fine-tuning and rules.
 
-    Three of the five folds of `adaptation`, with its queries and baselines. A learner is trained for each of four
-    settings (inner rate, steps), with supports of 1, 3, 5, 10 and 20 ratings of each meta-train user, 300 updates of
-    32 tasks, the best of three looks at meta-validation users kept. Settings are chosen for each K on meta-validation
-    users, as for the baselines. Supports are the first ratings of a user, or any; training and use go together.
+    Three of the five folds of `adaptation`, with its people, questions and rules. Every meta-learner is trained in
+    four settings, with supports of 1, 3, 5, 10 and 20 ratings of each meta-train user with 30 ratings or more and
+    queries after the 20th, 300 updates of 32 tasks, learning rate 0.001, the best of three looks at meta-validation
+    users kept. Each may be used with 1, 5 or 10 steps: twelve settings. Joint training has two learning rates
+    (stopped by the error after three steps of fine-tuning) and six ways of fine-tuning: twelve as well. They are
+    chosen for each K on meta-validation users. Supports are the first ratings of a user, or any; training and use go
+    together.
+
+    "convergence": the error after 0 to 10 steps on the first ten ratings; of each learner's trainings the one with
+    the lowest error of any step on meta-validation users. Intervals are of the difference to joint training after
+    as many steps. All intervals are over users, with the trained networks held fixed.
     """
     data = load_movielens()
     vectors = TextEncoder().encode(data.items["text"].tolist())
     study, costs = Study(), []
-    names = ("item mean", "shrunk bias", "ridge", "joint training + fine-tuning")
-    for fold in tqdm(range(3), desc="folds"):
-        train, valid, test = split_users(data, fold=fold)
-        features = item_features(train, vectors, seed=fold)
-        network = RatingNetwork(features.shape[1], seed=fold)
-        joint = trained_jointly(train, valid, features, fold)
-        for order in ORDERS:
-            to_learn, to_stop = (
-                [task for k in SHOTS[1:] for task in user_tasks(part, k, QUERY, fold, order, features)]
-                for part in (train, valid)
-            )
-            known = contenders(joint, JointTraining(network))
-            ways = {name: known[name] for name in names}
-            for name, options in RELATIVES.items():
-                ways[name] = []
-                for rate, steps in INNER:
-                    learner = MAML(network, rate, steps, **options, steps=300, valid_every=100, seed=fold)
-                    began = time.perf_counter()
-                    learner.meta_fit(to_learn, to_stop)
-                    cost = {"model": name, "order": order, "fold": fold, "rate": rate, "inner_steps": steps}
-                    costs.append({**cost, "seconds": time.perf_counter() - began})
-                    ways[name] = [*ways[name], adapting(learner)]
-            study.judge(ways, valid, test, features, order, fold)
-    table = study.table("joint training + fine-tuning", "shrunk bias", "ridge")
-    return {"table": table, "chosen": study.chosen, "costs": costs}
-
-
-INTERPOLATION = ((0.05, 5, 1.0), (0.05, 15, 1.0), (0.1, 5, 1.0), (0.05, 15, 0.3))  # inner rate, steps, outer rate
-
-
-@experiment
-def reptile() -> dict[str, Any]:
-    """Reptile on new users, and how fast adaptation converges from the beginnings that are learned in different ways.
-
-    Folds, people, questions and rivals as in `maml`; Reptile has four settings (inner rate, inner steps in training,
-    outer rate), chosen for each K with 1, 3, 5 or 10 steps of use. "convergence": the error after 0 to 10 steps on the
-    first ten ratings from the untrained network, joint training, Reptile, first-order MAML and MAML, the two latter
-    with a rate of 0.05 or 0.1 and five steps in training; settings by the best error of any step on meta-validation
-    users. Its intervals are of the difference to joint training after as many steps.
-    """
-    data = load_movielens()
-    vectors = TextEncoder().encode(data.items["text"].tolist())
-    study = Study()
     curves: dict[str, list[np.ndarray]] = {}
-    names = ("shrunk bias", "ridge", "joint training + fine-tuning")
     for fold in tqdm(range(3), desc="folds"):
-        train, valid, test = split_users(data, fold=fold)
+        train, valid, test = split_users(data, SHARES, fold=fold)
         features = item_features(train, vectors, seed=fold)
         network = RatingNetwork(features.shape[1], seed=fold)
-        joint, untrained = trained_jointly(train, valid, features, fold), JointTraining(network)
+        began = time.perf_counter()
+        joint = [trained_jointly(train, valid, features, fold, rate, 3) for rate in (3e-3, 1e-3)]
+        cost = {"order": "time", "fold": fold, "inner_steps": 0}
+        costs.append({**cost, "model": "joint training", "seconds": (time.perf_counter() - began) / 2})
+        known = contenders(joint[0], JointTraining(network))
+        tuned = [adapting(one, *setting) for one in joint for setting in FINE_TUNING]
         for order in ORDERS:
             to_learn, to_stop = (
-                [task for k in SHOTS[1:] for task in user_tasks(part, k, QUERY, fold, order, features)]
+                [t for k, tasks in nested_tasks(part, SHOTS, QUERY, fold, order, features).items() if k for t in tasks]
                 for part in (train, valid)
             )
-            options = {"steps": 300, "valid_every": 100, "seed": fold}
-            moved = []
-            for rate, steps, outer in INTERPOLATION:
-                learner = Reptile(network, rate, 5, outer, train_steps=steps, **options)
-                moved.append(learner.meta_fit(to_learn, to_stop))
-            known = contenders(joint, untrained)
-            ways = {name: known[name] for name in names}
-            ways["Reptile"] = [adapting(learner, steps=n) for learner in moved for n in (1, 3, 5, 10)]
+            ways = {name: known[name] for name in RULES} | {"joint training + fine-tuning": tuned}
+            trained: dict[str, list[MetaLearner]] = {}
+            for name in (*RELATIVES, "Reptile"):
+                trained[name] = []
+                for setting in range(4):
+                    learner = _meta_learner(name, network, setting, fold)
+                    began = time.perf_counter()
+                    trained[name].append(learner.meta_fit(to_learn, to_stop))
+                    cost = {"order": order, "fold": fold, "inner_steps": learner.inner_steps}
+                    costs.append({**cost, "model": name, "seconds": time.perf_counter() - began})
+                ways[name] = [adapting(one, steps=steps) for one in trained[name] for steps in USED]
             study.judge(ways, valid, test, features, order, fold)
             if order == "time":
-                steep = [(rate, 5) for rate in (0.05, 0.1)]
-                unrolled = [
-                    [MAML(network, *s, order=n, **options).meta_fit(to_learn, to_stop) for s in steep] for n in (1, 2)
-                ]
-                learners: dict[str, list[tuple[MetaLearner, float]]] = {
-                    "untrained": [(untrained, 0.05), (untrained, 0.1)],
-                    "joint training": [(joint, 0.05), (joint, 0.1)],
-                    "Reptile": [(learner, learner.inner_lr) for learner in moved],
-                    "first-order MAML": [(learner, learner.inner_lr) for learner in unrolled[0]],
-                    "MAML": [(learner, learner.inner_lr) for learner in unrolled[1]],
-                }
-                to_choose, tasks = (nested_tasks(part, SHOTS, QUERY, 0, order, features)[10] for part in (valid, test))
-                for name, settings in learners.items():
-                    lowest = [_path(begun, rate, to_choose).mean(1).min() for begun, rate in settings]
-                    curves.setdefault(name, []).append(_path(*settings[int(np.argmin(lowest))], tasks))
+                to_choose, asked = (nested_tasks(part, SHOTS, QUERY, 0, order, features)[10] for part in (valid, test))
+                trained |= {"untrained": [JointTraining(network)], "joint training": list(joint)}
+                for name, learners in trained.items():
+                    lowest = [_path(one, to_choose).mean(1).min() for one in learners]
+                    curves.setdefault(name, []).append(_path(learners[int(np.argmin(lowest))], asked))
     rows = []
     for name, folds in curves.items():
         for step, errors in enumerate(np.concatenate(folds, axis=1)):
-            theirs = np.concatenate(curves["joint training"], axis=1)[step]
-            low, high = paired_interval(errors, theirs)
+            low, high = paired_interval(errors, np.concatenate(curves["joint training"], axis=1)[step])
             rows.append({"begun at": name, "steps": step, "rmse": rmse(errors), "low": low, "high": high})
-    return {"table": study.table(*names[::-1]), "chosen": study.chosen, "convergence": rows}
+    table = study.table("joint training + fine-tuning", "ridge on factors", "MAML")
+    return {"table": table, "chosen": study.chosen, "costs": costs, "convergence": rows}
 
 
-def _path(learner: MetaLearner, rate: float, tasks: Tasks) -> np.ndarray:
+def _meta_learner(name: str, network: RatingNetwork, setting: int, seed: int) -> MetaLearner:
+    options: dict[str, Any] = {"steps": 300, "valid_every": 100, "seed": seed}
+    if name == "Reptile":
+        rate, steps, outer = INTERPOLATION[setting]
+        return Reptile(network, rate, 5, outer, train_steps=steps, **options)
+    rate, steps = INNER[setting]
+    return MAML(network, rate, steps, **RELATIVES[name], **options)
+
+
+def _path(learner: MetaLearner, tasks: Tasks) -> np.ndarray:
     """Return the mean squared errors of each task after 0 to 10 steps, (11, tasks)."""
-    return np.stack([user_errors(adapting(learner, rate, steps), tasks) for steps in range(11)])
+    return np.stack([user_errors(adapting(learner, steps=steps), tasks) for steps in range(11)])
 
 
 def _groups(data: Dataset, vectors: np.ndarray) -> list[dict[str, Any]]:
@@ -302,7 +284,7 @@ def _groups(data: Dataset, vectors: np.ndarray) -> list[dict[str, Any]]:
     groups |= {by: data.users[by].astype(str).to_numpy() for by in ("occupation", "gender")}
     errors: dict[str, list[np.ndarray]] = {by: [] for by in ("item mean", *groups)}
     for fold in range(5):
-        train, valid, test = split_users(data, fold=fold)
+        train, valid, test = split_users(data, SHARES, fold=fold)
         features = item_features(train, vectors, seed=fold)
         parts = [nested_tasks(part, (0, 20), QUERY, features=features)[0] for part in (valid, test)]
         errors["item mean"].append(user_errors(each(item_mean), parts[1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from llmrec_lite.language.batches import random_seed
-from llmrec_lite.meta.maml import adapt_all
-from llmrec_lite.meta.objective import MetaLearner, Weights, gradient_descent
-from llmrec_lite.meta.tasks import Batch
+from llmrec_lite.meta.maml import adapt_all, predict_all
+from llmrec_lite.meta.objective import MetaLearner, Weights, gradient_descent, masked_mse
+from llmrec_lite.meta.tasks import Batch, Task, collate
 
 
 class Reptile(MetaLearner):
@@ -78,6 +79,12 @@ class Reptile(MetaLearner):
         parts = [_some(mask, self.minibatch, rng) for _ in range(self.train_steps)]
         adapted = adapt_all(self.model, self.weights_, x, y, parts, self.inner_lr)
         return {name: weight.detach().mean(0) for name, weight in adapted.items()}
+
+    def query_loss(self, tasks: Sequence[Task]) -> float:
+        """Return the mean squared error on the queries after adapting to each support, mean over tasks, all at once."""
+        batch = collate(tasks)
+        predictions = predict_all(self.model, self.weights_, batch, self.inner_lr, self.inner_steps)
+        return masked_mse(predictions, batch.query_y, batch.query_mask).mean().item()
 
     def adapted(self, x: Tensor, y: Tensor, mask: Tensor, create_graph: bool = False) -> Weights:
         """Return the weights for one task, from its support."""
