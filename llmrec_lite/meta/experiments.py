@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.features import RatingNetwork, item_features
-from llmrec_lite.meta.maml import MAML, predict_all
-from llmrec_lite.meta.objective import JointTraining, MetaLearner
+from llmrec_lite.meta.maml import MAML
+from llmrec_lite.meta.objective import JointTraining, MetaLearner, predict_all
 from llmrec_lite.meta.reptile import Reptile
 from llmrec_lite.meta.tasks import Task, age_bands, collate, nested_tasks, split_users, user_tasks
 from llmrec_lite.results import experiment
@@ -54,10 +54,9 @@ def adapting(learner: MetaLearner, rate: float | None = None, steps: int | None 
     """Adapt a network to each support; by its own rates and steps, or by these."""
 
     def answer(tasks: Tasks) -> np.ndarray:
-        rates = rate or getattr(learner, "rates_", None) or learner.inner_lr
         n = learner.inner_steps if steps is None else steps
-        learns = getattr(learner, "learns", None)
-        return predict_all(learner.model, learner.weights_, collate(tasks), rates, n, learns).numpy()
+        rates = rate or learner.rates()
+        return predict_all(learner.model, learner.weights_, collate(tasks), rates, n, learner.learns).numpy()
 
     return answer
 
@@ -127,7 +126,7 @@ class Study:
 FINE_TUNING = ((0.02, 1), (0.05, 1), (0.05, 3), (0.05, 6), (0.05, 12), (0.05, 24))  # rate, steps
 L2 = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 DAMPING = (1.0, 3.0, 6.0, 12.0, 25.0, 50.0)
-FACTORS, TEXT = slice(20, 52), slice(52, 84)  # blocks of `item_features` for MovieLens 100K
+FACTORS, TEXT = slice(-64, -32), slice(-32, None)  # the last two blocks of `item_features`, 32 numbers each
 
 
 def contenders(joint: JointTraining, fresh: JointTraining) -> dict[str, list[Answer]]:
@@ -235,11 +234,10 @@ def meta_learning() -> dict[str, Any]:
             ways = {name: known[name] for name in RULES} | {"joint training + fine-tuning": tuned}
             trained: dict[str, list[MetaLearner]] = {}
             for name in (*RELATIVES, "Reptile"):
-                trained[name] = []
-                for setting in range(4):
-                    learner = _meta_learner(name, network, setting, fold)
+                trained[name] = [_meta_learner(name, network, setting, fold) for setting in range(4)]
+                for learner in trained[name]:
                     began = time.perf_counter()
-                    trained[name].append(learner.meta_fit(to_learn, to_stop))
+                    learner.meta_fit(to_learn, to_stop)
                     cost = {"order": order, "fold": fold, "inner_steps": learner.inner_steps}
                     costs.append({**cost, "model": name, "seconds": time.perf_counter() - began})
                 ways[name] = [adapting(one, steps=steps) for one in trained[name] for steps in USED]
@@ -250,10 +248,11 @@ def meta_learning() -> dict[str, Any]:
                 for name, learners in trained.items():
                     lowest = [_path(one, to_choose).mean(1).min() for one in learners]
                     curves.setdefault(name, []).append(_path(learners[int(np.argmin(lowest))], asked))
+    joined = {name: np.concatenate(folds, axis=1) for name, folds in curves.items()}
     rows = []
-    for name, folds in curves.items():
-        for step, errors in enumerate(np.concatenate(folds, axis=1)):
-            low, high = paired_interval(errors, np.concatenate(curves["joint training"], axis=1)[step])
+    for name, path in joined.items():
+        for step, (errors, rival) in enumerate(zip(path, joined["joint training"], strict=True)):
+            low, high = paired_interval(errors, rival)
             rows.append({"begun at": name, "steps": step, "rmse": rmse(errors), "low": low, "high": high})
     table = study.table("joint training + fine-tuning", "ridge on factors", "MAML")
     return {"table": table, "chosen": study.chosen, "costs": costs, "convergence": rows}

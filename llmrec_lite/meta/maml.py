@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.utils.checkpoint import checkpoint
 
-from llmrec_lite.meta.objective import MetaLearner, Weights, gradient_descent, masked_mse
-from llmrec_lite.meta.tasks import Batch, Task, collate
+from llmrec_lite.meta.objective import (
+    MetaLearner,
+    Order,
+    Weights,
+    adapt_all,
+    gradient_descent,
+    masked_mse,
+    rate_of,
+    stacked_forward,
+)
+from llmrec_lite.meta.tasks import Batch
 
-Order = Literal[1, 2]
 Path = Literal["stacked", "vmap", "loop"]
-_RATE = "rate of "  # what the learned rate of a weight is called in `learned()`
 
 
 def query_losses(
@@ -60,7 +66,9 @@ def query_losses(
         return _loop(model, weights, batch, rates, steps, names, order)
     if path == "vmap":
         return _vmapped(model, weights, batch, rates, steps, names, order)
-    return _stacked(model, weights, batch, rates, steps, names, order, checkpointing)
+    masks = [batch.support_mask] * steps
+    adapted = adapt_all(model, weights, batch.support_x, batch.support_y, masks, rates, names, order, checkpointing)
+    return masked_mse(stacked_forward(model, names)(adapted, batch.query_x), batch.query_y, batch.query_mask)
 
 
 def _check(order: Order, path: Path, checkpointing: bool) -> None:
@@ -97,7 +105,7 @@ def _vmapped(
             gradients = grad(support_loss)({name: now[name] for name in names}, now)
             if order == 1:
                 gradients = {name: gradient.detach() for name, gradient in gradients.items()}
-            now = {**now, **{name: now[name] - _rate(rates, name) * gradients[name] for name in names}}
+            now = {**now, **{name: now[name] - rate_of(rates, name) * gradients[name] for name in names}}
         return masked_mse(functional_call(model, now, (query_x,)), query_y, query_mask)
 
     return vmap(one_task)(
@@ -105,106 +113,11 @@ def _vmapped(
     )
 
 
-def adapt_all(
-    model: nn.Module,
-    weights: Weights,
-    x: Tensor,
-    y: Tensor,
-    masks: Sequence[Tensor],
-    rates: float | Weights,
-    learns: Sequence[str] | None = None,
-    order: Order = 1,
-    checkpointing: bool = False,
-) -> Weights:
-    """Adapt to all tasks at once, by the stacked path of `query_losses`.
-
-    Args:
-        model: see `query_losses`, as are the arguments that are not described here.
-        weights: where to begin.
-        x: inputs, (tasks, k, ...).
-        y: targets, (tasks, k).
-        masks: for each step, which of them count, (tasks, k).
-        rates: see there.
-        learns: see there.
-        order: see there.
-        checkpointing: see there.
-
-    Returns:
-        Weights by name; those that adapt have a first axis for the tasks.
-    """
-    names = list(weights) if learns is None else list(learns)
-    forward = _stacked_forward(model, names)
-    fixed = {name: weight for name, weight in weights.items() if name not in names}
-
-    def step(mask: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
-        predictions = forward({**fixed, **dict(zip(names, moving, strict=True))}, x)
-        total = masked_mse(predictions, y, mask).sum()
-        gradients = torch.autograd.grad(total, moving, create_graph=order == 2)
-        moved = zip(names, moving, gradients, strict=True)
-        return tuple(weight - _rate(rates, name) * gradient for name, weight, gradient in moved)
-
-    moving = tuple(weights[name].expand(len(y), *weights[name].shape) for name in names)
-    if not all(weight.requires_grad for weight in moving):  # only the values are wanted
-        moving = tuple(weight.detach().requires_grad_() for weight in moving)
-    for mask in masks if y.shape[1] else ():
-        moving = checkpoint(step, mask, *moving, use_reentrant=False) if checkpointing else step(mask, *moving)
-    return {**fixed, **dict(zip(names, moving, strict=True))}
-
-
-def _stacked(
-    model: nn.Module,
-    weights: Weights,
-    batch: Batch,
-    rates: float | Weights,
-    steps: int,
-    names: list[str],
-    order: Order,
-    checkpointing: bool,
-) -> Tensor:
-    masks = [batch.support_mask] * steps
-    adapted = adapt_all(model, weights, batch.support_x, batch.support_y, masks, rates, names, order, checkpointing)
-    predictions = _stacked_forward(model, names)(adapted, batch.query_x)
-    return masked_mse(predictions, batch.query_y, batch.query_mask)
-
-
-def predict_all(
-    model: nn.Module,
-    weights: Weights,
-    batch: Batch,
-    rates: float | Weights,
-    steps: int,
-    learns: Sequence[str] | None = None,
-) -> Tensor:
-    """Return predictions for each task's query after adapting to its support, (tasks, q), all tasks at once.
-
-    The arguments are those of `query_losses`; nothing of the computation is kept.
-    """
-    weights = {name: weight.detach() for name, weight in weights.items()}
-    names = list(weights) if learns is None else list(learns)
-    masks = [batch.support_mask] * steps
-    adapted = adapt_all(model, weights, batch.support_x, batch.support_y, masks, rates, names)
-    return _stacked_forward(model, names)(adapted, batch.query_x).detach()
-
-
-def _stacked_forward(model: nn.Module, names: list[str]) -> Callable[[Weights, Tensor], Tensor]:
-    if (ready := getattr(model, "stacked", None)) is not None:
-        return ready
-
-    def forward(weights: Weights, x: Tensor) -> Tensor:
-        axes = ({name: 0 if name in names else None for name in weights}, 0)
-        return vmap(lambda weights, x: functional_call(model, weights, (x,)), in_dims=axes)(weights, x)
-
-    return forward
-
-
-def _rate(rates: float | Weights, name: str) -> float | Tensor:
-    return rates if isinstance(rates, float) else rates[name]
-
-
 class MAML(MetaLearner):
     """Model-agnostic meta-learning: a beginning from which a few steps of gradient descent fit a new task.
 
-    Finn, Abbeel, Levine, ICML 2017, algorithm 1: minimize sum_i L_query_i(U(theta, support_i)), equation (11.3).
+    Finn, Abbeel, Levine, ICML 2017, algorithm 1: minimize the mean over tasks of the loss on the query after adapting
+    to the support, equation (11.3).
 
     Args:
         model: maps inputs to predictions, (k, ...) -> (k,). It is copied.
@@ -246,28 +159,18 @@ class MAML(MetaLearner):
 
     def learned(self) -> Weights:
         """Return the beginning, and the rates where they are learned."""
-        return {**self.weights_, **{f"{_RATE}{name}": rate for name, rate in self.rates_.items()}}
+        return {**self.weights_, **{f"rate of {name}": rate for name, rate in self.rates_.items()}}
 
     def meta_loss(self, batch: Batch) -> Tensor:
         """Return the mean over tasks of the loss on the query after adapting, equation (11.3)."""
         return query_losses(
-            self.model, self.weights_, batch, self.rates_ or self.inner_lr, self.inner_steps,
+            self.model, self.weights_, batch, self.rates(), self.inner_steps,
             self.learns, self.order, self.path, self.checkpointing,
         ).mean()  # fmt: skip
 
-    def query_loss(self, tasks: Sequence[Task]) -> float:
-        """Return the mean squared error on the queries after adapting to each support, mean over tasks, all at once."""
-        batch = collate(tasks)
-        rates = self.rates_ or self.inner_lr
-        predictions = predict_all(self.model, self.weights_, batch, rates, self.inner_steps, self.learns)
-        return masked_mse(predictions, batch.query_y, batch.query_mask).mean().item()
-
-    def adapted(self, x: Tensor, y: Tensor, mask: Tensor, create_graph: bool = False) -> Weights:
-        """Return the weights for one task, from its support."""
-        rates = self.rates_ or self.inner_lr
-        return gradient_descent(
-            self.model, self.weights_, x, y, mask, rates, self.inner_steps, self.learns, create_graph=create_graph
-        )
+    def rates(self) -> float | Weights:
+        """Return the step sizes of the adaptation."""
+        return self.rates_ or self.inner_lr
 
 
 def head_of(weights: Mapping[str, Tensor]) -> list[str]:

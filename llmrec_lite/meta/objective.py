@@ -6,17 +6,19 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
+from torch.utils.checkpoint import checkpoint
 from tqdm.auto import trange
 
-from llmrec_lite.meta.tasks import Batch, Task, episodes
+from llmrec_lite.meta.tasks import Batch, Task, collate, episodes
 
 Weights = dict[str, Tensor]
+Order = Literal[1, 2]
 Support = tuple[np.ndarray, np.ndarray]
 Predictor = Callable[[np.ndarray], np.ndarray]
 
@@ -61,11 +63,97 @@ def gradient_descent(
         moving = [weights[name] for name in names]
         gradients = torch.autograd.grad(loss, moving, create_graph=create_graph)
         moved = {
-            name: weight - (rates if isinstance(rates, float) else rates[name]) * gradient
+            name: weight - rate_of(rates, name) * gradient
             for name, weight, gradient in zip(names, moving, gradients, strict=True)
         }
         weights = {**weights, **moved}
     return weights
+
+
+def adapt_all(
+    model: nn.Module,
+    weights: Weights,
+    x: Tensor,
+    y: Tensor,
+    masks: Sequence[Tensor],
+    rates: float | Weights,
+    learns: Sequence[str] | None = None,
+    order: Order = 1,
+    checkpointing: bool = False,
+) -> Weights:
+    """Adapt to all tasks at once, each weight with a first axis for the tasks.
+
+    No weight touches two tasks, so the gradient of the sum of the tasks' losses is the gradient of each.
+
+    Args:
+        model: maps x to predictions, (k, ...) -> (k,). It may have a method `stacked(weights, x)`, (tasks, k, ...) ->
+            (tasks, k), that takes weights with a first axis for the tasks, or without where they are shared by all;
+            without such a method its `forward` is run through vmap.
+        weights: where to begin.
+        x: inputs, (tasks, k, ...).
+        y: targets, (tasks, k).
+        masks: for each step, which of them count, (tasks, k).
+        rates: step size, or one for each number of each weight.
+        learns: names of the weights that move; all where None.
+        order: 2 to keep how the result depends on where it began, as `create_graph` of `gradient_descent` does.
+        checkpointing: keep only the weights between steps, and compute the inside again in the backward pass.
+
+    Returns:
+        Weights by name; those that adapt have a first axis for the tasks.
+    """
+    names = list(weights) if learns is None else list(learns)
+    forward = stacked_forward(model, names)
+    fixed = {name: weight for name, weight in weights.items() if name not in names}
+
+    def step(mask: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
+        predictions = forward({**fixed, **dict(zip(names, moving, strict=True))}, x)
+        total = masked_mse(predictions, y, mask).sum()
+        gradients = torch.autograd.grad(total, moving, create_graph=order == 2)
+        moved = zip(names, moving, gradients, strict=True)
+        return tuple(weight - rate_of(rates, name) * gradient for name, weight, gradient in moved)
+
+    moving = tuple(weights[name].expand(len(y), *weights[name].shape) for name in names)
+    if not all(weight.requires_grad for weight in moving):  # only the values are wanted
+        moving = tuple(weight.detach().requires_grad_() for weight in moving)
+    for mask in masks if y.shape[1] else ():
+        moving = checkpoint(step, mask, *moving, use_reentrant=False) if checkpointing else step(mask, *moving)
+    return {**fixed, **dict(zip(names, moving, strict=True))}
+
+
+def predict_all(
+    model: nn.Module,
+    weights: Weights,
+    batch: Batch,
+    rates: float | Weights,
+    steps: int,
+    learns: Sequence[str] | None = None,
+) -> Tensor:
+    """Return predictions for each task's query after adapting to its support, (tasks, q), all tasks at once.
+
+    The arguments are those of `adapt_all`; nothing of the computation is kept.
+    """
+    weights = {name: weight.detach() for name, weight in weights.items()}
+    names = list(weights) if learns is None else list(learns)
+    masks = [batch.support_mask] * steps
+    adapted = adapt_all(model, weights, batch.support_x, batch.support_y, masks, rates, names)
+    return stacked_forward(model, names)(adapted, batch.query_x).detach()
+
+
+def stacked_forward(model: nn.Module, names: Sequence[str]) -> Callable[[Weights, Tensor], Tensor]:
+    """Return a function from weights, of which those named have a first axis for the tasks, and x to predictions."""
+    if (ready := getattr(model, "stacked", None)) is not None:
+        return ready
+
+    def forward(weights: Weights, x: Tensor) -> Tensor:
+        axes = ({name: 0 if name in names else None for name in weights}, 0)
+        return vmap(lambda weights, x: functional_call(model, weights, (x,)), in_dims=axes)(weights, x)
+
+    return forward
+
+
+def rate_of(rates: float | Weights, name: str) -> float | Tensor:
+    """Return the step size of a weight."""
+    return rates if isinstance(rates, float) else rates[name]
 
 
 class MetaLearner(ABC):
@@ -113,6 +201,7 @@ class MetaLearner(ABC):
         self.steps, self.batch_size, self.learning_rate, self.clip_norm = steps, batch_size, learning_rate, clip_norm
         self.valid_every, self.seed, self.progress = valid_every, seed, progress
         self.weights_: Weights = {n: p.detach().clone().requires_grad_() for n, p in self.model.named_parameters()}
+        self.learns: list[str] | None = None  # what adapts; all where None
         self.losses_: list[float] = []  # one an update
         self.valid_losses_: list[tuple[int, float]] = []  # (updates done, mean query loss after adapting)
 
@@ -161,11 +250,13 @@ class MetaLearner(ABC):
                     weight.copy_(best[1][name])
         return self
 
-    def adapted(self, x: Tensor, y: Tensor, mask: Tensor, create_graph: bool = False) -> Weights:
+    def rates(self) -> float | Weights:
+        """Return the step sizes of the adaptation."""
+        return self.inner_lr
+
+    def adapted(self, x: Tensor, y: Tensor, mask: Tensor) -> Weights:
         """Return the weights for one task, from its support."""
-        return gradient_descent(
-            self.model, self.weights_, x, y, mask, self.inner_lr, self.inner_steps, create_graph=create_graph
-        )
+        return gradient_descent(self.model, self.weights_, x, y, mask, self.rates(), self.inner_steps, self.learns)
 
     def adapt(self, support: Support | Task) -> Predictor:
         """Adapt to one task; what was learned from all tasks stays as it is.
@@ -201,9 +292,17 @@ class MetaLearner(ABC):
         return predict
 
     def query_loss(self, tasks: Sequence[Task]) -> float:
-        """Return the mean squared error on the queries after adapting to each support, mean over tasks."""
-        losses = [np.square(self.adapt(task)(task.query_x) - task.query_y).mean() for task in tasks]
-        return float(np.mean(losses))
+        """Return the mean squared error on the queries after adapting to each support, mean over tasks, all at once.
+
+        Raises:
+            FloatingPointError: the adaptation to a task diverged.
+        """
+        batch = collate(tasks)
+        predictions = predict_all(self.model, self.weights_, batch, self.rates(), self.inner_steps, self.learns)
+        loss = masked_mse(predictions, batch.query_y, batch.query_mask).mean().item()
+        if not isfinite(loss):
+            raise FloatingPointError(f"adapting to some tasks diverged; take an inner_lr below {self.inner_lr}")
+        return loss
 
 
 class JointTraining(MetaLearner):

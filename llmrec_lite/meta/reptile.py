@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
@@ -11,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from llmrec_lite.language.batches import random_seed
-from llmrec_lite.meta.maml import adapt_all, predict_all
-from llmrec_lite.meta.objective import MetaLearner, Weights, gradient_descent, masked_mse
-from llmrec_lite.meta.tasks import Batch, Task, collate
+from llmrec_lite.meta.objective import MetaLearner, Weights, adapt_all
+from llmrec_lite.meta.tasks import Batch
 
 
 class Reptile(MetaLearner):
@@ -54,7 +52,7 @@ class Reptile(MetaLearner):
         unclipped = {"clip_norm": 1e12, **options}  # a shortened way would be another interpolation
         super().__init__(model, inner_lr, inner_steps, learning_rate=outer_lr, **unclipped)
         self.train_steps = train_steps or max(1, inner_steps)
-        self.minibatch, self.updates_ = minibatch, 0
+        self.minibatch = minibatch
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return plain gradient descent: with the gradient theta - theta' that is the interpolation."""
@@ -66,8 +64,7 @@ class Reptile(MetaLearner):
         It is weighted by what is left of training, which makes the interpolation shorter and shorter.
         """
         target = self.mean_adapted(batch)
-        left = 1 - self.updates_ / max(1, self.steps)
-        self.updates_ += 1
+        left = 1 - len(self.losses_) % self.steps / self.steps
         return left * sum(((w - target[name]).square().sum() for name, w in self.weights_.items()), torch.zeros(())) / 2
 
     def mean_adapted(self, batch: Batch) -> Weights:
@@ -75,20 +72,10 @@ class Reptile(MetaLearner):
         x = torch.cat([batch.support_x, batch.query_x], 1)
         y = torch.cat([batch.support_y, batch.query_y], 1)
         mask = torch.cat([batch.support_mask, batch.query_mask], 1)
-        rng = np.random.default_rng(random_seed(self.seed, self.updates_))
+        rng = np.random.default_rng(random_seed(self.seed, len(self.losses_)))
         parts = [_some(mask, self.minibatch, rng) for _ in range(self.train_steps)]
         adapted = adapt_all(self.model, self.weights_, x, y, parts, self.inner_lr)
         return {name: weight.detach().mean(0) for name, weight in adapted.items()}
-
-    def query_loss(self, tasks: Sequence[Task]) -> float:
-        """Return the mean squared error on the queries after adapting to each support, mean over tasks, all at once."""
-        batch = collate(tasks)
-        predictions = predict_all(self.model, self.weights_, batch, self.inner_lr, self.inner_steps)
-        return masked_mse(predictions, batch.query_y, batch.query_mask).mean().item()
-
-    def adapted(self, x: Tensor, y: Tensor, mask: Tensor, create_graph: bool = False) -> Weights:
-        """Return the weights for one task, from its support."""
-        return gradient_descent(self.model, self.weights_, x, y, mask, self.inner_lr, self.inner_steps)
 
 
 def _some(mask: Tensor, size: int, rng: np.random.Generator) -> Tensor:

@@ -10,14 +10,14 @@ from llmrec_lite.language.training_run import prepared
 
 @pytest.mark.parametrize("before", [True, False])
 def test_attention_that_plans_for_each_length_is_off_while_training_and_then_as_it_was(before):
-    cudnn, was = torch.backends.cuda, torch.backends.cuda.cudnn_sdp_enabled()
+    cuda, was = torch.backends.cuda, torch.backends.cuda.cudnn_sdp_enabled()
     try:
-        cudnn.enable_cudnn_sdp(before)
+        cuda.enable_cudnn_sdp(before)
         with prepared(nn.Linear(1, 1), gradient_checkpointing=False, compiled=False):
-            assert not cudnn.cudnn_sdp_enabled()
-        assert cudnn.cudnn_sdp_enabled() == before
+            assert not cuda.cudnn_sdp_enabled()
+        assert cuda.cudnn_sdp_enabled() == before
     finally:
-        cudnn.enable_cudnn_sdp(was)
+        cuda.enable_cudnn_sdp(was)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a CUDA device")

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from llmrec_lite.meta import reptile
 from llmrec_lite.meta.features import RatingNetwork
 from llmrec_lite.meta.objective import JointTraining, masked_mse
 from llmrec_lite.meta.reptile import Reptile
@@ -79,36 +80,17 @@ def test_one_inner_step_is_joint_training():
     assert learner.weights_["w"].item() == pytest.approx(0.3 - 0.1 * slope.item(), rel=1e-5)
 
 
-def test_each_step_sees_some_real_examples():
-    seen = []
+def test_each_step_sees_some_real_examples(monkeypatch):
+    seen, ready = [], reptile.adapt_all
 
-    class Spy(Reptile):
-        def mean_adapted(self, batch):
-            from llmrec_lite.meta import reptile
+    def spy(model, weights, x, y, parts, rate):
+        seen.extend(parts)
+        return ready(model, weights, x, y, parts, rate)
 
-            ready = reptile.adapt_all
-
-            def spy(model, weights, x, y, parts, rate):
-                seen.extend(parts)
-                return ready(model, weights, x, y, parts, rate)
-
-            reptile.adapt_all = spy
-            try:
-                return super().mean_adapted(batch)
-            finally:
-                reptile.adapt_all = ready
-
+    monkeypatch.setattr(reptile, "adapt_all", spy)
     rng = np.random.default_rng(0)
-    tasks = [
-        Task(
-            *(
-                v.astype(np.float32)
-                for v in (rng.normal(size=k), rng.normal(size=k), rng.normal(size=3), rng.normal(size=3))
-            )
-        )
-        for k in (9, 2)
-    ]
-    Spy(Slope(), 0.01, 4, minibatch=6, steps=1).meta_fit(tasks)
+    tasks = [Task(*(rng.normal(size=n).astype(np.float32) for n in (k, k, 3, 3))) for k in (9, 2)]
+    Reptile(Slope(), 0.01, 4, minibatch=6, steps=1).meta_fit(tasks)
     assert len(seen) == 4
     for part in seen:
         assert sorted(part.sum(1).tolist()) == [5, 6]  # the shorter task has five in all
@@ -136,6 +118,14 @@ def test_it_learns_to_adapt_where_joint_training_cannot():
 def test_training_again_gives_the_same():
     runs = [Reptile(Slope(), 0.1, 3, steps=4).meta_fit([point(1, 1), point(1, 3)]).weights_["w"].item() for _ in "ab"]
     assert runs[0] == runs[1]
+
+
+def test_training_once_more_begins_with_the_whole_way_again():
+    learner = Reptile(Slope(), 0.1, 2, outer_lr=0.5, steps=1)
+    for _ in range(2):
+        learner.meta_fit([point(1, 1), point(1, 3)])
+    # From 0.36 the ends are y + 0.64 (0.36 - y), mean 0.9504; half of the way there is 0.6552.
+    assert learner.weights_["w"].item() == pytest.approx(0.6552)
 
 
 def test_what_cannot_be_is_named():
