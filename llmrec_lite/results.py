@@ -134,6 +134,7 @@ def _register_experiments() -> None:
     import llmrec_lite.language.gpu_experiments
     import llmrec_lite.language.text_experiments
     import llmrec_lite.language.tuning_experiments
+    import llmrec_lite.meta.cold_experiments
     import llmrec_lite.meta.experiments  # noqa: F401  # they import torch, so only when asked for
 
 

@@ -23,7 +23,12 @@ def records(tmp_path, monkeypatch):
 def made_up(monkeypatch, tmp_path):
     """Two experiments instead of the book's, in modules that take the place of the real ones."""
     language = ("experiments", "film_experiments", "gpu_experiments", "text_experiments", "tuning_experiments")
-    for name in ("experiments", "meta.experiments", *(f"language.{name}" for name in language)):
+    for name in (
+        "experiments",
+        "meta.cold_experiments",
+        "meta.experiments",
+        *(f"language.{name}" for name in language),
+    ):
         monkeypatch.setitem(sys.modules, f"llmrec_lite.{name}", ModuleType(f"llmrec_lite.{name}"))
     monkeypatch.setattr(results, "EXPERIMENTS", {})
     monkeypatch.setattr(results, "RESULTS_DIR", tmp_path / "results")

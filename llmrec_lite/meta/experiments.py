@@ -16,10 +16,9 @@ from llmrec_lite.meta.features import RatingNetwork, item_features
 from llmrec_lite.meta.maml import MAML
 from llmrec_lite.meta.objective import JointTraining, MetaLearner, predict_all
 from llmrec_lite.meta.reptile import Reptile
-from llmrec_lite.meta.tasks import Task, age_bands, collate, nested_tasks, split_users, user_tasks
+from llmrec_lite.meta.tasks import SHOTS, Task, age_bands, collate, nested_tasks, split_users, user_tasks
 from llmrec_lite.results import experiment
 
-SHOTS = (0, 1, 3, 5, 10, 20)
 ORDERS: tuple[Literal["time"], Literal["random"]] = ("time", "random")
 QUERY = 10
 Tasks = Sequence[Task]
@@ -63,8 +62,13 @@ def adapting(learner: MetaLearner, rate: float | None = None, steps: int | None 
 
 def user_errors(answer: Answer, tasks: Tasks) -> np.ndarray:
     """Return the mean squared error of each task's query, (tasks,), predictions held to 1 to 5 stars."""
+    return both_errors(answer, tasks)[0]
+
+
+def both_errors(answer: Answer, tasks: Tasks) -> np.ndarray:
+    """Return the mean squared and the mean absolute error of each task's query, (2, tasks); see `user_errors`."""
     errors = np.clip(answer(tasks), 1, 5) - np.stack([task.query_y for task in tasks])
-    return np.square(errors).mean(1)
+    return np.stack([np.square(errors).mean(1), np.abs(errors).mean(1)])
 
 
 def rmse(errors: np.ndarray) -> float:
@@ -72,22 +76,34 @@ def rmse(errors: np.ndarray) -> float:
     return float(np.sqrt(errors.mean()))
 
 
-def paired_interval(first: np.ndarray, second: np.ndarray, seed: int = 0, resamples: int = 2000) -> tuple[float, float]:
-    """Return the 95% interval of rmse(first) - rmse(second), users drawn anew, the same ones for both, (users,)."""
+def paired_interval(
+    first: np.ndarray,
+    second: np.ndarray,
+    seed: int = 0,
+    resamples: int = 2000,
+    summary: Callable[[np.ndarray], np.ndarray] = np.sqrt,
+) -> tuple[float, float]:
+    """Return the 95% interval of rmse(first) - rmse(second), users drawn anew, the same ones for both, (users,).
+
+    `summary` is what is taken of the mean over users: the root, or nothing where the errors are absolute.
+    """
     n = len(first)
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples) / n
-    low, high = np.percentile(np.sqrt(counts @ first) - np.sqrt(counts @ second), [2.5, 97.5])
+    low, high = np.percentile(summary(counts @ first) - summary(counts @ second), [2.5, 97.5])
     return float(low), float(high)
 
 
 class Study:
     """What ways to answer are worth: settings chosen on some users, errors kept on others, fold after fold.
 
-    With the folds of one seed, each user is judged once, so that users of all folds can be drawn anew together.
+    With the folds of one seed, each user is judged once, so that users of all folds can be drawn anew together; with
+    those of several seeds, as often, and the mean of a user's errors is what is drawn.
     """
 
     def __init__(self) -> None:
-        self.errors: dict[tuple[str, str, int], list[np.ndarray]] = {}  # (order, way, K) -> one of each fold
+        # (order, way, K) -> of each fold the squared and absolute errors, (2, tasks), and whose they are
+        self.errors: dict[tuple[str, str, int], list[np.ndarray]] = {}
+        self.owners: dict[tuple[str, int], list[np.ndarray]] = {}
         self.chosen: list[dict[str, Any]] = []
 
     def judge(
@@ -102,25 +118,36 @@ class Study:
         """Choose a setting of each way for each K on meta-validation users; keep its errors on meta-test users."""
         to_choose, tasks = (nested_tasks(part, SHOTS, QUERY, 0, order, features) for part in (valid, test))
         for k in SHOTS:
+            self.owners.setdefault((order, k), []).append(np.array([int(str(task.owner)) for task in tasks[k]]))
             for name, answers in ways.items():
                 tried = [user_errors(answer, to_choose[k]).mean() for answer in answers]
                 place = int(np.nanargmin(tried))
-                self.errors.setdefault((order, name, k), []).append(user_errors(answers[place], tasks[k]))
+                self.errors.setdefault((order, name, k), []).append(both_errors(answers[place], tasks[k]))
                 choice = {"order": order, "model": name, "k": k, "fold": fold, "setting": place}
                 self.chosen.append({**choice, "settings": len(answers)})
 
     def table(self, *rivals: str) -> list[dict[str, Any]]:
         """Return the error of each way at each K, and its lead over each rival with an interval over users."""
         rows = []
-        for (order, name, k), errors in self.errors.items():
-            mine = np.concatenate(errors)
+        for order, name, k in self.errors:
+            mine, absolute = self._of_users(order, name, k)
             row = {"order": order, "model": name, "k": k, "rmse": rmse(mine), "users": len(mine)}
+            row["mae"] = float(absolute.mean())
             for rival in rivals:
-                theirs = np.concatenate(self.errors[order, rival, k])
+                theirs, theirs_absolute = self._of_users(order, rival, k)
                 low, high = paired_interval(mine, theirs)
                 row |= {f"lead over {rival}": rmse(mine) - rmse(theirs), f"low {rival}": low, f"high {rival}": high}
+                low, high = paired_interval(absolute, theirs_absolute, summary=np.asarray)
+                lead = float((absolute - theirs_absolute).mean())
+                row |= {f"mae lead over {rival}": lead, f"mae low {rival}": low, f"mae high {rival}": high}
             rows.append(row)
         return rows
+
+    def _of_users(self, order: str, name: str, k: int) -> np.ndarray:
+        """Return the mean squared and absolute errors of each user, (2, users)."""
+        _, place, times = np.unique(np.concatenate(self.owners[order, k]), return_inverse=True, return_counts=True)
+        errors = np.concatenate(self.errors[order, name, k], axis=1)
+        return np.stack([np.bincount(place, part) / times for part in errors])
 
 
 FINE_TUNING = ((0.02, 1), (0.05, 1), (0.05, 3), (0.05, 6), (0.05, 12), (0.05, 24))  # rate, steps

@@ -125,7 +125,7 @@ class MAML(MetaLearner):
         inner_steps: how many steps the adaptation takes.
         order: 2 for the whole gradient, 1 for first-order MAML.
         parameters: what adapts: "all", or "head": the weights whose names begin with "head", else those of the last
-            layer. With "head" it is ANIL (Raghu et al., ICLR 2020).
+            layer. With "head" it is ANIL (Raghu et al., ICLR 2020). Or beginnings of names, ("hidden.1.", "head").
         learn_rates: learn a step size for each number, Meta-SGD (Li et al., 2017).
         path: see `query_losses`.
         checkpointing: see there.
@@ -141,16 +141,14 @@ class MAML(MetaLearner):
         inner_lr: float = 0.05,
         inner_steps: int = 5,
         order: Order = 2,
-        parameters: Literal["all", "head"] = "all",
+        parameters: Literal["all", "head"] | tuple[str, ...] = "all",
         learn_rates: bool = False,
         path: Path = "stacked",
         checkpointing: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(model, inner_lr, inner_steps, **options)
-        if parameters not in ("all", "head"):
-            raise ValueError(f'parameters must be "all" or "head", not {parameters!r}')
-        self.learns = list(self.weights_) if parameters == "all" else head_of(self.weights_)
+        self.learns = _chosen(self.weights_, parameters)
         self.rates_: Weights = {}
         if learn_rates:
             self.rates_ = {n: torch.full_like(self.weights_[n], self.inner_lr).requires_grad_() for n in self.learns}
@@ -171,6 +169,16 @@ class MAML(MetaLearner):
     def rates(self) -> float | Weights:
         """Return the step sizes of the adaptation."""
         return self.rates_ or self.inner_lr
+
+
+def _chosen(weights: Mapping[str, Tensor], parameters: str | tuple[str, ...]) -> list[str]:
+    if parameters in ("all", "head"):
+        return list(weights) if parameters == "all" else head_of(weights)
+    beginnings = () if isinstance(parameters, str) else tuple(parameters)
+    if not beginnings or any(not any(n.startswith(b) for n in weights) for b in beginnings):
+        known = ", ".join(weights)
+        raise ValueError(f'parameters={parameters!r} must be "all", "head" or beginnings of these names: {known}')
+    return [name for name in weights if name.startswith(beginnings)]
 
 
 def head_of(weights: Mapping[str, Tensor]) -> list[str]:

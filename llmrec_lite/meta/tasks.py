@@ -13,6 +13,7 @@ from torch import Tensor
 from llmrec_lite.data import Dataset
 from llmrec_lite.language.batches import random_seed
 
+SHOTS = (0, 1, 3, 5, 10, 20)  # how many ratings of a new user are known, throughout Part III
 AGE_BANDS = (0, 18, 25, 35, 45, 50, 56)  # youngest of each band, years; those of MovieLens 1M
 
 
@@ -106,12 +107,12 @@ def user_tasks(
     """
     if order not in ("time", "random"):
         raise ValueError(f'order must be "time" or "random", not {order!r}')
-    return [_task(dataset, user, rows, support, query, seed, order, features) for user, rows in _rows_of_users(dataset)]
+    return [_task(dataset, user, rows, support, query, seed, order, features) for user, rows in rows_of_users(dataset)]
 
 
 def nested_tasks(
     dataset: Dataset,
-    supports: Sequence[int] = (0, 1, 3, 5, 10, 20),
+    supports: Sequence[int] = SHOTS,
     query: int = 10,
     seed: int = 0,
     order: Literal["time", "random"] = "time",
@@ -145,7 +146,7 @@ def nested_tasks(
     _fits(dataset, features)
     most = max(supports)
     tasks: dict[int, list[Task]] = {k: [] for k in supports}
-    for user, rows in _rows_of_users(dataset):
+    for user, rows in rows_of_users(dataset):
         if len(rows) < most + query:
             continue
         rng = np.random.default_rng(random_seed(seed, user))
@@ -234,7 +235,7 @@ def _fits(dataset: Dataset, features: np.ndarray | None) -> None:
         raise ValueError(f"features has {len(features)} rows for {dataset.n_items} items")
 
 
-def _rows_of_users(dataset: Dataset) -> list[tuple[int, np.ndarray]]:
+def rows_of_users(dataset: Dataset) -> list[tuple[int, np.ndarray]]:
     """Return for each user with ratings the rows of the log, in order of time (ties by the order of the file)."""
     by_user = dataset.time_order[np.argsort(dataset.user_index[dataset.time_order], kind="stable")]
     users, starts = np.unique(dataset.user_index[by_user], return_index=True)

@@ -112,7 +112,7 @@ class TextRecommender(BaseRecommender):
         texts = train.items["text"].tolist()
         if not any(text.strip() for text in texts):
             raise ValueError("no item has a text, so there is nothing to read; give the items a title or a text")
-        self.encoder_ = _fitted_copy(_default_encoder() if self.encoder is None else self.encoder, texts)
+        self.encoder_ = _fitted_copy(default_encoder() if self.encoder is None else self.encoder, texts)
         self.vectors_ = self._encode(texts)  # (n_items, d)
         self.histories_ = train.matrix("rating")
         # A mean over items that nobody has met or described would say what is missing, not what is common.
@@ -178,7 +178,8 @@ class TextRecommender(BaseRecommender):
 
 
 @cache
-def _default_encoder() -> Encoder:
+def default_encoder() -> Encoder:
+    """Return the encoder that is meant where none is named, one for all."""
     from llmrec_lite.language.encoder import TextEncoder  # torch and transformers, which TF-IDF does without
 
     return TextEncoder()

@@ -270,7 +270,7 @@ def test_settings_that_do_not_fit_are_named():
         MAML(small(), path="fast")
     with pytest.raises(ValueError, match="checkpointing needs the stacked path and order 2"):
         MAML(small(), order=1, checkpointing=True)
-    with pytest.raises(ValueError, match="parameters must be"):
+    with pytest.raises(ValueError, match='must be "all", "head" or beginnings of these names: '):
         MAML(small(), parameters="body")
     with pytest.raises(ValueError, match="no weights"):
         MAML(nn.Flatten(-2), parameters="head")
