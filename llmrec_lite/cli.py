@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,6 +107,49 @@ def recommend(
     for row in found.itertuples():
         table.add_row(str(row.rank), escape(row.item), escape(row.genres.replace("|", ", ")), f"{row.score:.3f}")
     screen.print(table if len(found) else f"Nothing to recommend: {whom} has seen every item.")
+
+
+@app.command()
+def adapt(
+    likes: Annotated[list[str] | None, typer.Option(help="A title you like; several times.")] = None,
+    dislikes: Annotated[list[str] | None, typer.Option(help="A title you do not like; several times.")] = None,
+    ask: Annotated[int, typer.Option(min=0, help="How many items to ask you about next.")] = 3,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items to recommend.")] = 10,
+    interactions: InteractionsFile = None,
+    items: ItemsFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Adapt to you by what you like and dislike: what to watch, the stars to expect, and what to ask you next."""
+    from llmrec_lite.meta.coldstart import ColdStartRecommender  # torch, which most commands do without
+
+    if not likes and not dislikes:
+        raise UsageError("say what you like or dislike: --likes TITLE or --dislikes TITLE, several times if you like")
+    dataset = _load(interactions, items)
+    best, worst = float(dataset.ratings.max()), float(dataset.ratings.min())
+    said = [(_find_title(dataset, title), best) for title in likes or ()]
+    said += [(_find_title(dataset, title), worst) for title in dislikes or ()]
+    if twice := {item for item, _ in said if len({stars for i, stars in said if i == item}) > 1}:
+        raise UsageError(f"you both like and dislike {dataset.labels()[twice.pop()]}; decide")
+    history = [(dataset.items["item_id"].iloc[item], stars) for item, stars in said]
+    model = ColdStartRecommender(order="random", goal="liked").fit(dataset)
+    began = time.perf_counter()
+    found = model.recommend_new(history, k)
+    milliseconds = 1000 * (time.perf_counter() - began)
+    next_ = model.questions(history, ask)["item_id"] if ask else []
+    labels = dict(zip(dataset.items["item_id"], dataset.labels(), strict=True))
+    found.insert(2, "item", found["item_id"].map(labels))
+    questions = [labels[item] for item in next_]
+    if as_json:
+        rows = json.loads(found.to_json(orient="records"))
+        print(json.dumps({"recommended": rows, "questions": questions}, ensure_ascii=False, indent=1))
+        return
+    table = Table("", "item", "stars to expect", title=f"For you, after {len(said)} ratings", title_justify="left")
+    for row in found.itertuples():
+        table.add_row(str(row.rank), escape(row.item), f"{row.stars:.1f}")
+    screen.print(table)
+    screen.print(f"Adapted and ranked {dataset.n_items:,} items in {milliseconds:.0f} ms.")
+    if questions:
+        screen.print("Tell us next what you think of " + "; ".join(map(escape, questions)) + ".", soft_wrap=True)
 
 
 @app.command(name="evaluate")

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -119,6 +120,65 @@ def test_number_ids_are_found_by_their_text(crowd_file, tmp_path):
     log.to_csv(tmp_path / "numbers.tsv", sep="\t", index=False)
     arguments = ["--interactions", tmp_path / "numbers.tsv", "--model", "Popularity", "--json"]
     assert [row["item_id"] for row in json.loads(output("recommend", "--user=-7", *arguments))] == [2]
+
+
+# ---- adapt ----
+
+
+@pytest.fixture
+def two_kinds(tmp_path, monkeypatch):
+    """Sixty people, half of them like the odd films; texts are not read."""
+    from llmrec_lite.meta import coldstart
+
+    class Lengths:
+        def encode(self, texts):
+            return np.array([[len(text), text.count("1")] for text in texts], float)
+
+    monkeypatch.setattr(coldstart, "default_encoder", Lengths)
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"p{user}", item, 5 if item % 2 == user % 2 else 2, time)
+        for user in range(60)
+        for time, item in enumerate(rng.permutation(30)[:25])
+    ]
+    pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"]).to_csv(tmp_path / "log.csv", index=False)
+    titles = pd.DataFrame({"item_id": range(30), "title": [f"Film {i} [b]" for i in range(30)]})
+    titles.to_csv(tmp_path / "items.csv", index=False)
+    return ["--interactions", str(tmp_path / "log.csv"), "--items", str(tmp_path / "items.csv")]
+
+
+def test_adapt_to_what_is_liked_and_disliked(two_kinds):
+    said = ["--likes", "Film 1 [b]", "--likes", "film 3 [b]", "--dislikes", "Film 2 [b]"]
+    found = json.loads(output("adapt", *said, "-k", 27, "--json", *two_kinds))
+    rows = found["recommended"]
+    assert {row["item"] for row in rows} == {f"Film {i} [b]" for i in range(30)} - {f"Film {i} [b]" for i in (1, 2, 3)}
+    odd, even = ([row["stars"] for row in rows if row["item_id"] % 2 == kind] for kind in (1, 0))
+    assert min(odd) > max(even)
+    assert len(found["questions"]) == 3
+    assert not {"Film 1 [b]", "Film 2 [b]", "Film 3 [b]"} & set(found["questions"])
+
+
+def test_adapt_as_a_table(two_kinds):
+    text = output("adapt", "--dislikes", "Film 4 [b]", "-k", 2, "--ask", 0, *two_kinds)
+    assert "For you, after 1 ratings" in text
+    assert "[b]" in text
+    assert "Adapted and ranked 30 items in" in text
+    assert "Tell us next" not in text
+    assert "Tell us next what you think of Film" in output("adapt", "--likes", "Film 4 [b]", *two_kinds)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ([], "say what you like or dislike"),
+        (["--likes", "Film 1 [b]", "--dislikes", "film 1 [b]"], "you both like and dislike Film 1 [b]"),
+        (["--likes", "Fil 12 [b]"], "did you mean"),
+    ],
+)
+def test_adapt_says_what_is_wrong(two_kinds, monkeypatch, capsys, said, message):
+    code, shown = run_main(monkeypatch, capsys, "adapt", *said, *two_kinds)
+    assert code == 2
+    assert message in shown.err
 
 
 # ---- evaluate and compare ----

@@ -126,15 +126,18 @@ class Study:
                 choice = {"order": order, "model": name, "k": k, "fold": fold, "setting": place}
                 self.chosen.append({**choice, "settings": len(answers)})
 
-    def table(self, *rivals: str) -> list[dict[str, Any]]:
-        """Return the error of each way at each K, and its lead over each rival with an interval over users."""
+    def table(self, *rivals: str, folds: slice = slice(None)) -> list[dict[str, Any]]:
+        """Return the error of each way at each K, and its lead over each rival with an interval over users.
+
+        `folds` takes a part of the folds that were judged, in their order.
+        """
         rows = []
         for order, name, k in self.errors:
-            mine, absolute = self._of_users(order, name, k)
+            mine, absolute = self._of_users(order, name, k, folds)
             row = {"order": order, "model": name, "k": k, "rmse": rmse(mine), "users": len(mine)}
             row["mae"] = float(absolute.mean())
             for rival in rivals:
-                theirs, theirs_absolute = self._of_users(order, rival, k)
+                theirs, theirs_absolute = self._of_users(order, rival, k, folds)
                 low, high = paired_interval(mine, theirs)
                 row |= {f"lead over {rival}": rmse(mine) - rmse(theirs), f"low {rival}": low, f"high {rival}": high}
                 low, high = paired_interval(absolute, theirs_absolute, summary=np.asarray)
@@ -143,10 +146,11 @@ class Study:
             rows.append(row)
         return rows
 
-    def _of_users(self, order: str, name: str, k: int) -> np.ndarray:
+    def _of_users(self, order: str, name: str, k: int, folds: slice) -> np.ndarray:
         """Return the mean squared and absolute errors of each user, (2, users)."""
-        _, place, times = np.unique(np.concatenate(self.owners[order, k]), return_inverse=True, return_counts=True)
-        errors = np.concatenate(self.errors[order, name, k], axis=1)
+        owners = np.concatenate(self.owners[order, k][folds])
+        _, place, times = np.unique(owners, return_inverse=True, return_counts=True)
+        errors = np.concatenate(self.errors[order, name, k][folds], axis=1)
         return np.stack([np.bincount(place, part) / times for part in errors])
 
 

@@ -174,15 +174,15 @@ class PeopleAttention:
 class NextChoices:
     """What a person chooses next, from K choices: attention to people, a ridge over episodes, and an autoencoder.
 
-    The first two give a score near a probability; their weights are the least squares over episodes of other people
-    than those they learned from. A multiple of the autoencoder's score is added, which one and how much being chosen
-    by nDCG@10 on the same episodes.
+    Their weights are the least squares over episodes of other people than those they learned from. Another share of
+    the autoencoder, or another autoencoder, is taken where that is clearly better by nDCG@10 on the same episodes, by
+    two standard errors.
 
     Args:
         shots: K, choices that are known.
         order: "time" for the first K of a person, "random" for any.
         l2: strengths of the ridge to choose from.
-        shares: multiples of the autoencoder to choose from.
+        shares: weights of the autoencoder to try besides.
         seed: of what is drawn.
 
     Raises:
@@ -226,18 +226,19 @@ class NextChoices:
         errors = [np.square((ridge.predict(known) - later)[open_]).sum() for ridge in ridges]
         self.ridge_ = ridges[int(np.argmin(errors))]
         first, second = self.attention_.predict(known), self.ridge_.predict(known)
-        parts = np.stack([first[open_], second[open_]], 1)
-        gram = parts.T @ parts
-        # A little of a ridge towards the attention alone: the two may say nearly the same.
-        pull = 1e-3 * np.trace(gram) * np.eye(2)
-        weights = np.linalg.solve(gram + pull, parts.T @ later[open_] + pull[0])
-        base = weights[0] * first + weights[1] * second
-        best = -np.inf
-        for autoencoder in autoencoders:
-            extra = known @ autoencoder.weights_
+        extras = [known @ autoencoder.weights_ for autoencoder in autoencoders]
+        solved = [_least_squares([part[open_] for part in (first, second, extra)], later[open_]) for extra in extras]
+        place = int(np.argmin([error for _, error in solved]))
+        self.autoencoder_, (self.weights_, _) = autoencoders[place], solved[place]
+        base = self.weights_[0] * first + self.weights_[1] * second
+        usual, sure = _ndcg(base + self.weights_[2] * extras[place], known, later), 0.0
+        for autoencoder, extra in zip(autoencoders, extras, strict=True):
             for share in self.shares:
-                if (value := _ndcg(base + share * extra, known, later)) > best:
-                    best, self.autoencoder_, self.weights_ = value, autoencoder, np.append(weights, share)
+                gain = _ndcg(base + share * extra, known, later) - usual
+                # Many are tried, so that the best of them is taken only where it is clearly better.
+                if gain.mean() > max(sure, 2 * gain.std() / len(gain) ** 0.5):
+                    sure = gain.mean()
+                    self.autoencoder_, self.weights_ = autoencoder, np.append(self.weights_[:2], share)
         return self
 
     def parts(self, given: np.ndarray, users: np.ndarray | None = None) -> list[np.ndarray]:
@@ -260,6 +261,16 @@ class NextChoices:
         return sum((w * part for w, part in zip(self.weights_, parts, strict=True)), np.zeros(1))
 
 
-def _ndcg(scores: np.ndarray, known: np.ndarray, later: np.ndarray) -> float:
+def _least_squares(parts: Sequence[np.ndarray], target: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the weights of the parts, each (n,), that come nearest to the target, and the squared error left."""
+    x = np.stack(parts, 1)
+    gram = x.T @ x
+    # A little of a ridge towards the first part alone: they may say nearly the same.
+    pull = 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    weights = np.linalg.solve(gram + pull, x.T @ target + pull[0])
+    return weights, float(np.square(x @ weights - target).sum())
+
+
+def _ndcg(scores: np.ndarray, known: np.ndarray, later: np.ndarray) -> np.ndarray:
     items, _ = top_k_unseen(np.where(known > 0, -np.inf, scores), None, 10)
-    return float(np.nanmean(ndcg_at_k(items, sparse.csr_array(later), 10)))
+    return np.nan_to_num(ndcg_at_k(items, sparse.csr_array(later), 10))

@@ -98,8 +98,11 @@ def test_settings_are_chosen_on_validation_users_only(monkeypatch):
 
     def asked(part, *args):  # validation users say 2, test users 4
         value = {"valid": 2.0, "test": 4.0}[part]
-        one = Task(np.zeros((0, 1)), np.zeros(0), np.zeros((1, 1)), np.array([value]))
-        return {k: [one, one] for k in experiments.SHOTS}
+        owners = next(people), next(people)
+        two = [Task(np.zeros((0, 1)), np.zeros(0), np.zeros((1, 1)), np.array([value]), owner) for owner in owners]
+        return dict.fromkeys(experiments.SHOTS, two)
+
+    people = iter(range(8))  # others in each fold
 
     monkeypatch.setattr(experiments, "nested_tasks", asked)
     study = Study()
