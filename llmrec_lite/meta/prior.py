@@ -84,9 +84,9 @@ def learn_prior(tasks: Sequence[Support], steps: int = 30) -> tuple[np.ndarray, 
 class LearnedPrior:
     """Bayesian matrix factorization: what people are like, and how films differ, as distributions.
 
-    r_ui ~ N(mu + b_i + z_i . w_u, 1 / tau) with z_i = (1, v_i); a person's w_u ~ N(m, P^-1); an item's
+    r_ui ~ N(mu + b_i + z_i . w_u, 1 / beta) with z_i = (1, v_i); a person's w_u ~ N(m, L^-1); an item's
     (b_i, v_i) ~ N(B' x_i, Q^-1), where x_i are its features, so that an item with few ratings is what its text says.
-    m, P, B, Q and tau have vague priors, and all is drawn in turn by Gibbs sampling (Salakhutdinov and Mnih, ICML
+    m, L, B, Q and beta have vague priors, and all is drawn in turn by Gibbs sampling (Salakhutdinov and Mnih, ICML
     2008, section 3; features of items as in Simm et al., 2017). A new person costs one small linear system a draw.
 
     Args:

@@ -164,6 +164,7 @@ def test_weights_are_the_least_squares_unless_another_is_clearly_better():
     wanted = np.linalg.lstsq(x, later[open_], rcond=None)[0]
     left = [np.square(x @ w - later[open_]).sum() for w in (wanted, model.weights_[:2])]
     assert left[1] == pytest.approx(left[0], rel=0.01)
+    assert model.weights_[2] == pytest.approx(0)  # no other share is clearly better
 
 
 @pytest.mark.parametrize("options", [{"steps": 0}, {"episodes": 0}, {"popular": -1}])

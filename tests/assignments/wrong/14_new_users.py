@@ -1,56 +1,56 @@
 # ruff: noqa
-# %% posterior | takes tau for the variance of the noise
-def posterior(mean, precision, Z, y, tau):
-    weighted = Z.T / np.maximum(tau, 1e-9)
+# %% posterior | takes beta for the variance of the noise
+def posterior(mean, precision, Z, y, beta):
+    weighted = Z.T / np.maximum(beta, 1e-9)
     after = precision + weighted @ Z
     return np.linalg.solve(after, precision @ mean + weighted @ y), after
 
 
 # %% posterior | shrinks to zero, not to the prior's mean
-def posterior(mean, precision, Z, y, tau):
-    weighted = Z.T * tau
+def posterior(mean, precision, Z, y, beta):
+    weighted = Z.T * beta
     after = precision + weighted @ Z
     return np.linalg.solve(after, weighted @ y), after
 
 
 # %% posterior | adds the prior's mean afterwards, as if the ratings were deviations from it
-def posterior(mean, precision, Z, y, tau):
-    weighted = Z.T * tau
+def posterior(mean, precision, Z, y, beta):
+    weighted = Z.T * beta
     after = precision + weighted @ Z
     return mean + np.linalg.solve(after, weighted @ y), after
 
 
-# %% posterior | weighs both sides, so that tau counts twice
-def posterior(mean, precision, Z, y, tau):
-    Z, y = Z * tau[:, None], y * tau
+# %% posterior | weighs both sides, so that beta counts twice
+def posterior(mean, precision, Z, y, beta):
+    Z, y = Z * beta[:, None], y * beta
     after = precision + Z.T @ Z
     return np.linalg.solve(after, precision @ mean + Z.T @ y), after
 
 
-# %% posterior | goes by covariances, which a singular precision and a tau of 0 do not have
-def posterior(mean, precision, Z, y, tau):
+# %% posterior | goes by covariances, which a singular precision and a beta of 0 do not have
+def posterior(mean, precision, Z, y, beta):
     spread = np.linalg.inv(precision)
-    gain = spread @ Z.T @ np.linalg.inv(Z @ spread @ Z.T + np.diag(1 / np.maximum(tau, 1e-300)))
+    gain = spread @ Z.T @ np.linalg.inv(Z @ spread @ Z.T + np.diag(1 / np.maximum(beta, 1e-300)))
     return mean + gain @ (y - Z @ mean), np.linalg.inv(spread - gain @ Z @ spread)
 
 
 # %% posterior | returns the covariance
-def posterior(mean, precision, Z, y, tau):
-    covariance = np.linalg.inv(precision + (Z.T * tau) @ Z)
-    return covariance @ (precision @ mean + (Z.T * tau) @ y), covariance
+def posterior(mean, precision, Z, y, beta):
+    covariance = np.linalg.inv(precision + (Z.T * beta) @ Z)
+    return covariance @ (precision @ mean + (Z.T * beta) @ y), covariance
 
 
 # %% posterior | adds to the prior in place
-def posterior(mean, precision, Z, y, tau):
-    weighted = Z.T * tau
+def posterior(mean, precision, Z, y, beta):
+    weighted = Z.T * beta
     right = precision @ mean + weighted @ y
     precision += weighted @ Z
     return np.linalg.solve(precision, right), precision.copy()
 
 
 # %% prior | forgets the remaining doubt of the weights
-def em_round(mean, covariance, tau, people):
-    found = [adapted(mean, covariance, Z, y, tau) for Z, y in people]
+def em_round(mean, covariance, beta, people):
+    found = [adapted(mean, covariance, Z, y, beta) for Z, y in people]
     middles = np.stack([m for m, _ in found])
     off = middles - middles.mean(0)
     squares = sum(((y - Z @ m) ** 2).sum() + ((Z @ c) * Z).sum() for (Z, y), (m, c) in zip(people, found))
@@ -58,8 +58,8 @@ def em_round(mean, covariance, tau, people):
 
 
 # %% prior | forgets the remaining doubt in the noise
-def em_round(mean, covariance, tau, people):
-    found = [adapted(mean, covariance, Z, y, tau) for Z, y in people]
+def em_round(mean, covariance, beta, people):
+    found = [adapted(mean, covariance, Z, y, beta) for Z, y in people]
     middles = np.stack([m for m, _ in found])
     off = middles - middles.mean(0)
     spread = off.T @ off / len(people) + np.mean([c for _, c in found], axis=0)
@@ -68,8 +68,8 @@ def em_round(mean, covariance, tau, people):
 
 
 # %% prior | the spread around the old mean
-def em_round(mean, covariance, tau, people):
-    found = [adapted(mean, covariance, Z, y, tau) for Z, y in people]
+def em_round(mean, covariance, beta, people):
+    found = [adapted(mean, covariance, Z, y, beta) for Z, y in people]
     middles = np.stack([m for m, _ in found])
     off = middles - mean
     spread = off.T @ off / len(people) + np.mean([c for _, c in found], axis=0)
@@ -78,8 +78,8 @@ def em_round(mean, covariance, tau, people):
 
 
 # %% prior | np.cov divides by one person less
-def em_round(mean, covariance, tau, people):
-    found = [adapted(mean, covariance, Z, y, tau) for Z, y in people]
+def em_round(mean, covariance, beta, people):
+    found = [adapted(mean, covariance, Z, y, beta) for Z, y in people]
     middles = np.stack([m for m, _ in found])
     off = middles - middles.mean(0)
     spread = off.T @ off / max(len(people) - 1, 1) + np.mean([c for _, c in found], axis=0)
@@ -88,8 +88,8 @@ def em_round(mean, covariance, tau, people):
 
 
 # %% prior | people count by their ratings
-def em_round(mean, covariance, tau, people):
-    found = [adapted(mean, covariance, Z, y, tau) for Z, y in people]
+def em_round(mean, covariance, beta, people):
+    found = [adapted(mean, covariance, Z, y, beta) for Z, y in people]
     share = np.array([len(y) for _, y in people]) / sum(len(y) for _, y in people)
     middles, doubts = (np.stack(part) for part in zip(*found))
     new = share @ middles
@@ -100,9 +100,9 @@ def em_round(mean, covariance, tau, people):
 
 
 # %% prior | leaves out those who rated nothing
-def em_round(mean, covariance, tau, people):
+def em_round(mean, covariance, beta, people):
     people = [(Z, y) for Z, y in people if len(y)]
-    found = [adapted(mean, covariance, Z, y, tau) for Z, y in people]
+    found = [adapted(mean, covariance, Z, y, beta) for Z, y in people]
     middles = np.stack([m for m, _ in found])
     off = middles - middles.mean(0)
     spread = off.T @ off / len(people) + np.mean([c for _, c in found], axis=0)
@@ -111,8 +111,8 @@ def em_round(mean, covariance, tau, people):
 
 
 # %% prior | the noise is a mean over people of means over ratings
-def em_round(mean, covariance, tau, people):
-    found = [adapted(mean, covariance, Z, y, tau) for Z, y in people]
+def em_round(mean, covariance, beta, people):
+    found = [adapted(mean, covariance, Z, y, beta) for Z, y in people]
     middles = np.stack([m for m, _ in found])
     off = middles - middles.mean(0)
     spread = off.T @ off / len(people) + np.mean([c for _, c in found], axis=0)
@@ -124,28 +124,28 @@ def em_round(mean, covariance, tau, people):
 def stars(worlds, items, ratings, asked):
     world = World(*(np.mean([one[part] for one in worlds], axis=0) for part in range(5)))
     y = ratings - world.level[items]
-    w, doubt = adapted(world.mean, world.covariance, world.loadings[items], y, world.tau)
+    w, doubt = adapted(world.mean, world.covariance, world.loadings[items], y, world.beta)
     z = world.loadings[asked]
-    return world.level[asked] + z @ w, ((z @ doubt) * z).sum(1) + 1 / world.tau
+    return world.level[asked] + z @ w, ((z @ doubt) * z).sum(1) + 1 / world.beta
 
 
 # %% worlds | averages the person's weights over worlds, then answers with the mean of the films
 def stars(worlds, items, ratings, asked):
-    found = [adapted(v.mean, v.covariance, v.loadings[items], ratings - v.level[items], v.tau) for v in worlds]
+    found = [adapted(v.mean, v.covariance, v.loadings[items], ratings - v.level[items], v.beta) for v in worlds]
     w, doubt = (np.mean(part, axis=0) for part in zip(*found))
     z = np.mean([v.loadings[asked] for v in worlds], axis=0)
     level = np.mean([v.level[asked] for v in worlds], axis=0)
-    return level + z @ w, ((z @ doubt) * z).sum(1) + np.mean([1 / v.tau for v in worlds])
+    return level + z @ w, ((z @ doubt) * z).sum(1) + np.mean([1 / v.beta for v in worlds])
 
 
 # %% worlds | forgets that the worlds disagree
 def stars(worlds, items, ratings, asked):
     means, variances = [], []
     for v in worlds:
-        w, doubt = adapted(v.mean, v.covariance, v.loadings[items], ratings - v.level[items], v.tau)
+        w, doubt = adapted(v.mean, v.covariance, v.loadings[items], ratings - v.level[items], v.beta)
         z = v.loadings[asked]
         means.append(v.level[asked] + z @ w)
-        variances.append(((z @ doubt) * z).sum(1) + 1 / v.tau)
+        variances.append(((z @ doubt) * z).sum(1) + 1 / v.beta)
     return np.mean(means, axis=0), np.mean(variances, axis=0)
 
 
@@ -153,7 +153,7 @@ def stars(worlds, items, ratings, asked):
 def stars(worlds, items, ratings, asked):
     means, variances = [], []
     for v in worlds:
-        w, doubt = adapted(v.mean, v.covariance, v.loadings[items], ratings - v.level[items], v.tau)
+        w, doubt = adapted(v.mean, v.covariance, v.loadings[items], ratings - v.level[items], v.beta)
         z = v.loadings[asked]
         means.append(v.level[asked] + z @ w)
         variances.append(((z @ doubt) * z).sum(1))
@@ -165,10 +165,10 @@ def stars(worlds, items, ratings, asked):
     means, variances = [], []
     w, doubt = worlds[0].mean, worlds[0].covariance
     for v in worlds:
-        w, doubt = adapted(w, doubt, v.loadings[items], ratings - v.level[items], v.tau)
+        w, doubt = adapted(w, doubt, v.loadings[items], ratings - v.level[items], v.beta)
         z = v.loadings[asked]
         means.append(v.level[asked] + z @ w)
-        variances.append(((z @ doubt) * z).sum(1) + 1 / v.tau)
+        variances.append(((z @ doubt) * z).sum(1) + 1 / v.beta)
     return np.mean(means, axis=0), np.mean(variances, axis=0) + np.var(means, axis=0)
 
 
@@ -176,10 +176,10 @@ def stars(worlds, items, ratings, asked):
 def stars(worlds, items, ratings, asked):
     means, variances = [], []
     for v in worlds:
-        w, doubt = adapted(v.mean, v.covariance, v.loadings[items], ratings, v.tau)
+        w, doubt = adapted(v.mean, v.covariance, v.loadings[items], ratings, v.beta)
         z = v.loadings[asked]
         means.append(v.level[asked] + z @ w)
-        variances.append(((z @ doubt) * z).sum(1) + 1 / v.tau)
+        variances.append(((z @ doubt) * z).sum(1) + 1 / v.beta)
     return np.mean(means, axis=0), np.mean(variances, axis=0) + np.var(means, axis=0)
 
 
@@ -187,10 +187,10 @@ def stars(worlds, items, ratings, asked):
 def stars(worlds, items, ratings, asked):
     means, variances = [], []
     for v in worlds:
-        w, doubt = adapted(v.mean, v.covariance, v.loadings[items], ratings - v.level[items], v.tau)
+        w, doubt = adapted(v.mean, v.covariance, v.loadings[items], ratings - v.level[items], v.beta)
         z = v.loadings[asked]
         means.append(v.level[asked] + z @ w)
-        variances.append(((z @ doubt) * z).sum(1) + 1 / v.tau)
+        variances.append(((z @ doubt) * z).sum(1) + 1 / v.beta)
     sure = 1 / np.array(variances)
     return np.average(means, axis=0, weights=sure), 1 / sure.mean(0) + np.var(means, axis=0)
 
@@ -342,16 +342,16 @@ def attend(s, first, later, theta, himself):
 
 
 # %% ask | plans all questions from what is known before the first
-def plan(C, tau, Z, weights, chance, n, asked):
+def plan(C, beta, Z, weights, chance, n, asked):
     told = Z @ C
-    worth = ((told @ ((Z.T * (weights / weights.sum())) @ Z)) * told).sum(1) / (1 / tau + (told * Z).sum(1))
+    worth = ((told @ ((Z.T * (weights / weights.sum())) @ Z)) * told).sum(1) / (1 / beta + (told * Z).sum(1))
     score = worth * chance
     order = [int(i) for i in np.argsort(-score, kind="stable") if i not in asked][:n]
     return order, [float(score[i]) for i in order]
 
 
 # %% ask | asks what it is least sure of, whatever else that would tell
-def plan(C, tau, Z, weights, chance, n, asked):
+def plan(C, beta, Z, weights, chance, n, asked):
     free = [i for i in range(len(Z)) if i not in asked]
     order, scores = [], []
     while free and len(order) < n:
@@ -361,17 +361,17 @@ def plan(C, tau, Z, weights, chance, n, asked):
         free.remove(best)
         order.append(best)
         scores.append(float(score[best]))
-        C = C - np.outer(told[best], told[best]) / (1 / tau + told[best] @ Z[best])
+        C = C - np.outer(told[best], told[best]) / (1 / beta + told[best] @ Z[best])
     return order, scores
 
 
 # %% ask | may ask the same film twice
-def plan(C, tau, Z, weights, chance, n, asked):
+def plan(C, beta, Z, weights, chance, n, asked):
     matters = (Z.T * (weights / weights.sum())) @ Z
     order, scores = [], []
     for _ in range(min(n, len(Z) - len(asked))):
         told = Z @ C
-        variance = 1 / tau + (told * Z).sum(1)
+        variance = 1 / beta + (told * Z).sum(1)
         score = chance * ((told @ matters) * told).sum(1) / variance
         score[list(asked)] = -np.inf
         best = int(score.argmax())
@@ -382,12 +382,12 @@ def plan(C, tau, Z, weights, chance, n, asked):
 
 
 # %% ask | gives the films that were asked the score zero, as others may have too
-def plan(C, tau, Z, weights, chance, n, asked):
+def plan(C, beta, Z, weights, chance, n, asked):
     matters = (Z.T * (weights / weights.sum())) @ Z
     gone, order, scores = list(asked), [], []
     for _ in range(min(n, len(Z) - len(gone))):
         told = Z @ C
-        variance = 1 / tau + (told * Z).sum(1)
+        variance = 1 / beta + (told * Z).sum(1)
         score = chance * ((told @ matters) * told).sum(1) / variance
         score[gone] = 0
         best = int(score.argmax())
@@ -398,14 +398,14 @@ def plan(C, tau, Z, weights, chance, n, asked):
     return order, scores
 
 
-# %% ask | takes tau for the variance of the noise
-def plan(C, tau, Z, weights, chance, n, asked):
+# %% ask | takes beta for the variance of the noise
+def plan(C, beta, Z, weights, chance, n, asked):
     matters = (Z.T * (weights / weights.sum())) @ Z
     free = [i for i in range(len(Z)) if i not in asked]
     order, scores = [], []
     while free and len(order) < n:
         told = Z @ C
-        variance = tau + (told * Z).sum(1)
+        variance = beta + (told * Z).sum(1)
         score = chance * ((told @ matters) * told).sum(1) / variance
         best = max(free, key=lambda i: score[i])
         free.remove(best)
@@ -416,13 +416,13 @@ def plan(C, tau, Z, weights, chance, n, asked):
 
 
 # %% ask | what was asked does not matter any more
-def plan(C, tau, Z, weights, chance, n, asked):
+def plan(C, beta, Z, weights, chance, n, asked):
     free = [i for i in range(len(Z)) if i not in asked]
     order, scores = [], []
     while free and len(order) < n:
         matters = (Z[free].T * (weights[free] / weights[free].sum())) @ Z[free]
         told = Z @ C
-        variance = 1 / tau + (told * Z).sum(1)
+        variance = 1 / beta + (told * Z).sum(1)
         score = chance * ((told @ matters) * told).sum(1) / variance
         best = max(free, key=lambda i: score[i])
         free.remove(best)
@@ -433,13 +433,13 @@ def plan(C, tau, Z, weights, chance, n, asked):
 
 
 # %% ask | expects that only so many answer: a part of the covariance goes by the chance
-def plan(C, tau, Z, weights, chance, n, asked):
+def plan(C, beta, Z, weights, chance, n, asked):
     matters = (Z.T * (weights / weights.sum())) @ Z
     free = [i for i in range(len(Z)) if i not in asked]
     order, scores = [], []
     while free and len(order) < n:
         told = Z @ C
-        variance = 1 / tau + (told * Z).sum(1)
+        variance = 1 / beta + (told * Z).sum(1)
         score = chance * ((told @ matters) * told).sum(1) / variance
         best = max(free, key=lambda i: score[i])
         free.remove(best)
