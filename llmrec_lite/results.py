@@ -135,7 +135,8 @@ def _register_experiments() -> None:
     import llmrec_lite.language.text_experiments
     import llmrec_lite.language.tuning_experiments
     import llmrec_lite.meta.cold_experiments
-    import llmrec_lite.meta.experiments  # noqa: F401  # they import torch, so only when asked for
+    import llmrec_lite.meta.experiments
+    import llmrec_lite.meta.multitask_experiments  # noqa: F401  # they import torch, so only when asked for
 
 
 def run(name: str, folder: Path | None = None) -> Path:

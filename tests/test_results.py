@@ -27,6 +27,7 @@ def made_up(monkeypatch, tmp_path):
         "experiments",
         "meta.cold_experiments",
         "meta.experiments",
+        "meta.multitask_experiments",
         *(f"language.{name}" for name in language),
     ):
         monkeypatch.setitem(sys.modules, f"llmrec_lite.{name}", ModuleType(f"llmrec_lite.{name}"))

@@ -22,7 +22,7 @@ from llmrec_lite.recommenders.base import BaseRecommender, History, top_k_unseen
 from llmrec_lite.recommenders.text import Encoder, default_encoder
 
 EVIDENCE = (0.3, 0.5, 0.7, 1.0)
-AUTOENCODERS = ((0.5, 200.0), (0.5, 700.0), (0.65, 700.0))  # dropout and l2
+AUTOENCODERS = ((0.5, 200.0), (0.65, 700.0), (0.8, 2e3), (0.9, 5e3), (0.95, 1e4))  # dropout and l2
 FEWEST = 10  # people that a setting may be chosen by
 
 
@@ -91,7 +91,8 @@ class ColdStartRecommender(BaseRecommender):
         # Column 0, the item's mean rating, is left out: the prior has a bias of its own for each item.
         features = item_features(learn, vectors, factors=0)[:, 1:]
         self.prior_ = LearnedPrior(self.factors, seed=self.seed, progress=self.progress).fit(learn, features)
-        self.settings_ = {k: self._calibrated(valid, k) for k in SHOTS}  # K -> (evidence, offset in stars)
+        self.offsets_: dict[int, dict[float, float]] = {}  # K -> evidence -> offset in stars
+        self.settings_ = {k: self._calibrated(valid, k) for k in SHOTS}  # K -> (evidence, its offset)
         autoencoders = [DenoisingAutoencoder(*setting).fit(learn) for setting in AUTOENCODERS]
         self.next_: dict[int, NextChoices] = {}
         for k in SHOTS[1:]:
@@ -194,15 +195,15 @@ class ColdStartRecommender(BaseRecommender):
         """Return the k items that it is best to ask a person about next.
 
         The score of an item is how much its rating would tell about the stars of the items that people choose, times
-        how likely the person is to have met it.
+        the share of people who have rated it, and so could answer.
 
         Returns:
             Columns item_id, rank (from 1) and score, best first, without the items of the history.
         """
         supports = self._supports([history])
-        likely = self.choices(supports)[0]
         told = self.prior_.worth_asking(supports[0], self.popularity_ + 1e-9, self.setting(len(supports[0][1]))[0])
-        items, scores = top_k_unseen((told * likely)[None], sparse.csr_array(self._given(supports)), k)
+        score = (told * self.popularity_)[None]
+        items, scores = top_k_unseen(score, sparse.csr_array(self._given(supports)), k)
         found = items[0][items[0] >= 0]
         ids = self._fitted().items["item_id"].to_numpy()[found]
         return pd.DataFrame({"item_id": ids, "rank": np.arange(1, len(found) + 1), "score": scores[0][: len(found)]})
@@ -223,11 +224,13 @@ class ColdStartRecommender(BaseRecommender):
             if len(task.support_y) == k and len(task.query_y) == 10
         ]
         if len(tasks) < FEWEST:
+            self.offsets_[k] = {1.0: 0.0}
             return 1.0, 0.0
         found = []
         for evidence in EVIDENCE if k else (1.0,):
             off = np.stack([task.query_y for task in tasks]) - answers(self.prior_, tasks, evidence)
             found.append((np.square(off - off.mean()).mean(), evidence, float(off.mean())))
+        self.offsets_[k] = {evidence: offset for _, evidence, offset in found}
         return min(found)[1:]
 
     def _supports(self, histories: Sequence[History]) -> list[Support]:

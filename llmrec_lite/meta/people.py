@@ -167,7 +167,7 @@ class PeopleAttention:
         return torch.softmax(scores, 1).numpy()
 
     def predict(self, given: np.ndarray, himself: np.ndarray | None = None) -> np.ndarray:
-        """Return the probability that each item is chosen later, (n, n_items); see `attention`."""
+        """Return a score near the probability that each item is chosen later, (n, n_items); see `attention`."""
         return self.attention(given, himself) @ self.rest_
 
 

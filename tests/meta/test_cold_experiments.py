@@ -161,3 +161,46 @@ def test_groups_are_judged_by_people_who_were_not_told(monkeypatch):
     assert all(len(found) <= 15 for found in errors.values())
     for found in errors.values():
         assert (found >= 0).all()
+
+
+def test_settings_are_put_in_for_an_answer_only():
+    class Model:
+        settings_ = "own"
+
+        def stars(self, supports):
+            return np.full((len(supports), 50), 2.0 if self.settings_ == "own" else 4.0), None
+
+    model = Model()
+    tasks = cold._drawn(log(), 0)
+    assert (cold._with_settings(model, {})(tasks) == 4).all()
+    assert model.settings_ == "own"
+    assert (cold._starred(model)(tasks) == 2).all()
+
+
+def test_a_prior_on_fixed_factors_by_hand():
+    """Everybody rates a star above the items' means: with no factor that is all the prior can learn."""
+    rows = [(u, i, 4.0) for u in range(30) for i in range(12)]
+    data = Dataset.from_frames(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]))
+    answer = cold._fixed_factors(data, np.full((12, 1), 3.0), np.zeros((12, 0)))
+    nobody = Task(np.zeros(0, int), np.zeros(0), np.arange(3), np.ones(3))
+    np.testing.assert_allclose(answer([nobody]), 4, atol=0.05)
+
+
+def test_rules_for_lists_by_hand():
+    data = log(40)
+    ways = cold._rankers_of_episodes(data, 3, "time")
+    new = np.zeros((1, 50), np.float32)
+    new[0, [1, 2, 3]] = 1
+    _, first, rest = cold.chosen(data, 3)
+    np.testing.assert_allclose(ways["popularity by place"][0](new), [rest.mean(0)])
+    shared = new @ (first + rest).T
+    settings = [(weight, power) for weight in (0.3, 0.7, 1.0) for power in (0.0, 0.5, 1.0)]
+    for (weight, power), ranker in zip(settings, ways["neighbours, later choices"], strict=True):
+        alike = shared / (first + rest).sum(1) ** power
+        wanted = (1 - weight) * rest.mean(0) + weight * alike @ rest / alike.sum()
+        np.testing.assert_allclose(ranker(new), wanted, rtol=1e-5)
+    only = ways["neighbours, whole histories"][6](new)
+    np.testing.assert_allclose(only, shared @ (first + rest) / shared.sum(), rtol=1e-5)
+    lifted = [ranker(new) - rest.mean(0) for ranker in ways["popularity by place + autoencoder"][:2]]
+    np.testing.assert_allclose(lifted[1], 2 * lifted[0], atol=1e-5)
+    assert list(cold._rankers_of_episodes(data, 0, "time")) == ["popularity by place"]

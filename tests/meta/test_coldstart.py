@@ -102,6 +102,7 @@ def test_settings_are_chosen_by_what_other_people_rated_later():
             off = np.stack([t.query_y for t in tasks]) - answers(model.prior_, tasks, evidence)
             left[evidence] = np.square(off - off.mean()).mean(), off.mean()
         evidence, offset = model.settings_[k]
+        assert model.offsets_[k] == pytest.approx({e: float(found) for e, (_, found) in left.items()})
         assert left[evidence][0] == min(left.values())[0]
         assert offset == pytest.approx(left[evidence][1])
     assert set(np.unique(learn.user_index)).isdisjoint(np.unique(valid.user_index))
@@ -137,7 +138,7 @@ def test_questions_are_telling_and_answerable(model):
     assert not {item for item, _ in fans(0, 3)} & set(asked["item_id"])
     assert len(asked) == 37
     supports = [(np.array([0, 2, 4]), np.full(3, 5.0))]
-    worth = model.prior_.worth_asking(supports[0], model.popularity_, model.setting(3)[0]) * model.choices(supports)[0]
+    worth = model.prior_.worth_asking(supports[0], model.popularity_, model.setting(3)[0]) * model.popularity_
     best = model.train_.items["item_id"].to_numpy()[
         np.argsort(-np.where(np.isin(np.arange(40), [0, 2, 4]), -1, worth))[0]
     ]

@@ -1,0 +1,181 @@
+"""Chapter 15: what a large model knows, in a small one: a text encoder as a table, an ensemble as one model."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from scipy import sparse
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from tokenizers import Tokenizer
+
+from llmrec_lite.recommenders.content import unit_rows
+from llmrec_lite.recommenders.text import Encoder
+
+FORMAT = 1
+
+
+class Tokens(Protocol):
+    """What cuts texts into the teacher's tokens."""
+
+    def __call__(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return the tokens of each text."""
+        ...
+
+
+class StaticEncoder:
+    """A text encoder that is a table: a text's vector is the mean of its tokens' rows, scaled to length 1.
+
+    Its rows are learned from a teacher so that the mean comes near the teacher's vector of the whole text. With X the
+    share of each token in each text and T the teacher's vectors, the table is E0 + W, where W solves the ridge
+    regression min |X W - (T - X E0)|^2 + l2 |W|^2, equation (15.6), and E0 holds the teacher's vectors of the tokens
+    alone. It knows no order and no context, and needs no network at all: a few lines of any language can run it.
+
+    Args:
+        dimension: length of a vector; the teacher's directions of most variance are kept.
+        most_tokens: so many tokens that occur most in the texts are kept.
+        l2: strength of the ridge.
+        seed: of the directions.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    def __init__(self, dimension: int = 128, most_tokens: int = 12_000, l2: float = 0.03, seed: int = 0) -> None:
+        if dimension < 1 or most_tokens < 1 or not l2 > 0:
+            raise ValueError(f"need dimension and most_tokens >= 1 and l2 > 0, got {dimension}, {most_tokens}, {l2!r}")
+        self.dimension, self.most_tokens, self.l2, self.seed = dimension, most_tokens, l2, seed
+
+    def distill(self, teacher: Encoder, tokens: Tokens, texts: Sequence[str]) -> Self:
+        """Learn the table from a teacher's vectors of texts; no labels are needed.
+
+        Args:
+            teacher: what turns texts into vectors (`TextEncoder`).
+            tokens: cuts texts into tokens (`WordPieces`).
+            texts: what the table should be good at; the more the better.
+
+        Raises:
+            ValueError: there is no text, or no token in them.
+        """
+        texts = [text for text in texts if text.strip()]
+        cut = tokens(texts)
+        counts = Counter(token for one in cut for token in one)
+        if not counts:
+            raise ValueError("there is nothing to learn from: no text has a token")
+        self.tokens_ = tokens
+        self.vocabulary_ = {token: row for row, (token, _) in enumerate(counts.most_common(self.most_tokens))}
+        goal = np.asarray(teacher.encode(texts), dtype=np.float64)
+        directions = PCA(min(self.dimension, *goal.shape), random_state=self.seed).fit(goal).components_.T
+        shares = self._shares(cut)
+        alone = np.asarray(teacher.encode([token.removeprefix("##") for token in self.vocabulary_]), dtype=np.float64)
+        begin = alone @ directions
+        ridge = Ridge(self.l2, fit_intercept=False, solver="sparse_cg", tol=1e-4)
+        change = ridge.fit(shares, goal @ directions - shares @ begin).coef_.T
+        # One number a row and eight bits an entry: what the web page loads.
+        self.table_, self.steps_ = _rounded(begin + change)
+        return self
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the vectors, (len(texts), dimension) float32 of length 1; zeros where no token is known."""
+        shares = self._shares(self.tokens_(list(texts)))
+        return unit_rows(shares @ (self.table_ * self.steps_[:, None])).astype(np.float32)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the table and the vocabulary, as they are saved."""
+        return self.table_.nbytes + self.steps_.nbytes + len(json.dumps(list(self.vocabulary_)).encode())
+
+    def save(self, path: str | Path) -> None:
+        """Write the table and its vocabulary to one file; it is there whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        about = {"format": str(FORMAT), "vocabulary": json.dumps(list(self.vocabulary_))}
+        tensors = {"table": torch.from_numpy(self.table_), "steps": torch.from_numpy(self.steps_)}
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        try:
+            save_file(tensors, name, metadata=about)
+            os.replace(name, path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path, tokens: Tokens) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is damaged, or of another format.
+        """
+        from safetensors import safe_open
+
+        try:
+            with safe_open(str(path), "np") as file:
+                about = file.metadata() or {}
+            parts = load_file(str(path))
+            table, steps = parts["table"].numpy(), parts["steps"].numpy()
+        except (SafetensorError, KeyError, OSError) as error:
+            raise ValueError(f"{path} is not a table of an encoder: {error}; make it anew with save") from error
+        if about.get("format") != str(FORMAT):
+            raise ValueError(f"{path} has the format {about.get('format')!r}, this version reads {FORMAT}")
+        made = cls(dimension=table.shape[1])
+        made.table_, made.steps_, made.tokens_ = table, steps, tokens
+        made.vocabulary_ = {token: row for row, token in enumerate(json.loads(about["vocabulary"]))}
+        return made
+
+    def _shares(self, cut: Sequence[Sequence[str]]) -> sparse.csr_array:
+        rows, columns, values = [], [], []
+        for row, one in enumerate(cut):
+            known = [self.vocabulary_[token] for token in one if token in self.vocabulary_]
+            rows += [row] * len(known)
+            columns += known
+            values += [1 / max(len(known), 1)] * len(known)
+        return sparse.csr_array((values, (rows, columns)), shape=(len(cut), len(self.vocabulary_)))
+
+
+class WordPieces:
+    """The tokens that a WordPiece model such as MiniLM reads, without its special ones.
+
+    Args:
+        file: its `tokenizer.json`.
+    """
+
+    def __init__(self, file: str | Path) -> None:
+        self._tokenizer = Tokenizer.from_file(str(file))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
+    def __call__(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return the tokens of each text, unknown characters left out."""
+        encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [[token for token in one.tokens if token != "[UNK]"] for one in encoded]
+
+
+def _rounded(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Round rows to whole numbers from -127 to 127 times a step of each row's own, (v, d) int8 and (v,) float32."""
+    steps = np.maximum(np.abs(table).max(1), 1e-12) / 127
+    return np.round(table / steps[:, None]).astype(np.int8), steps.astype(np.float32)
+
+
+def mean_predictions(models: Sequence[object], x: np.ndarray) -> np.ndarray:
+    """Return the mean of what models predict, (n, tasks): soft labels for a student (Hinton et al., 2015).
+
+    Args:
+        models: each with `predict(x)`.
+        x: (n, d), labeled or not.
+
+    Raises:
+        ValueError: there is no model.
+    """
+    if not models:
+        raise ValueError("there is no model to take a mean of")
+    return np.mean([model.predict(x) for model in models], axis=0)  # type: ignore[attr-defined]

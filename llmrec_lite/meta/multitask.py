@@ -1,0 +1,294 @@
+"""Chapter 15: several things to predict from one input, with parameters shared or not, and gradients that disagree."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from llmrec_lite.language.batches import random_seed
+
+Kind = Literal["number", "yes"]
+Sharing = Literal["bottom", "experts", "alone"]
+Combine = Literal["sum", "uncertainty", "surgery"]
+
+
+class SharedBottom(nn.Module):
+    """One hidden layer for all tasks, and a head of its own for each (Caruana, 1997): (n, d) -> (n, tasks).
+
+    Args:
+        d: length of the inputs.
+        tasks: how many.
+        hidden: units of the shared layer.
+        tower: units of each task's own layer.
+    """
+
+    def __init__(self, d: int, tasks: int, hidden: int = 64, tower: int = 16) -> None:
+        super().__init__()
+        self.shared = nn.Sequential(nn.Linear(d, hidden), nn.ReLU())
+        self.heads = nn.ModuleList(_tower(hidden, tower) for _ in range(tasks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, d) -> (n, tasks)."""
+        states = self.shared(x)
+        return torch.cat([head(states) for head in self.heads], dim=1)
+
+
+class GatedExperts(nn.Module):
+    """Several small bottoms, the experts, which each task mixes by a gate of its own: (n, d) -> (n, tasks).
+
+    Multi-gate mixture of experts (Ma et al., KDD 2018, equations 6 and 7): h_k = sum_e softmax(G_k x)_e f_e(x).
+
+    Args:
+        d: length of the inputs.
+        tasks: how many.
+        hidden: units of all experts together, so that it costs what a `SharedBottom` costs.
+        tower: units of each task's own layer.
+        experts: how many.
+
+    Raises:
+        ValueError: hidden cannot be dealt out to the experts.
+    """
+
+    def __init__(self, d: int, tasks: int, hidden: int = 64, tower: int = 16, experts: int = 4) -> None:
+        super().__init__()
+        if experts < 1 or hidden % experts:
+            raise ValueError(f"hidden={hidden} units cannot be dealt out to {experts} experts")
+        units = hidden // experts
+        self.shared = nn.ModuleList(nn.Sequential(nn.Linear(d, units), nn.ReLU()) for _ in range(experts))
+        self.gates = nn.ModuleList(nn.Linear(d, experts, bias=False) for _ in range(tasks))
+        self.heads = nn.ModuleList(_tower(units, tower) for _ in range(tasks))
+
+    def mixture(self, x: Tensor) -> Tensor:
+        """Return how much each task listens to each expert, (tasks, n, experts), summing to 1."""
+        return torch.stack([torch.softmax(gate(x), 1) for gate in self.gates])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, d) -> (n, tasks)."""
+        states = torch.stack([expert(x) for expert in self.shared], dim=1)
+        mixed = torch.einsum("tne,neh->tnh", self.mixture(x), states)
+        return torch.cat([head(one) for head, one in zip(self.heads, mixed, strict=True)], dim=1)
+
+
+def _tower(inputs: int, units: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, units), nn.ReLU(), nn.Linear(units, 1))
+
+
+def task_losses(outputs: Tensor, targets: Tensor, kinds: Sequence[Kind]) -> Tensor:
+    """Return the mean loss of each task over the rows whose label is known, (tasks,); 0 where none is.
+
+    Args:
+        outputs: (n, tasks), numbers or logits.
+        targets: (n, tasks), nan where a label is missing; a "yes" may be anything from 0 to 1.
+        kinds: of each task: "number" has a squared error, "yes" a cross-entropy.
+    """
+    losses = []
+    for output, target, kind in zip(outputs.T, targets.T, kinds, strict=True):
+        known = ~torch.isnan(target)
+        if not known.any():
+            losses.append(output.sum() * 0)
+        elif kind == "number":
+            losses.append(F.mse_loss(output[known], target[known]))
+        else:
+            losses.append(F.binary_cross_entropy_with_logits(output[known], target[known]))
+    return torch.stack(losses)
+
+
+def without_conflict(gradients: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
+    """Return the sum of the tasks' gradients, each cleared of what points against another's, (p,).
+
+    Gradient surgery (Yu et al., NeurIPS 2020, algorithm 1): where g_i . g_j < 0, g_i loses its part along g_j; the
+    others are gone through in random order.
+
+    Args:
+        gradients: (p,) of each task.
+        rng: of the order.
+    """
+    cleared = []
+    for i, gradient in enumerate(gradients):
+        one = gradient.clone()
+        for j in rng.permutation([j for j in range(len(gradients)) if j != i]):
+            other = gradients[int(j)]
+            against = one @ other
+            if against < 0:
+                one = one - against / (other @ other).clamp(min=1e-12) * other
+        cleared.append(one)
+    return torch.stack(cleared).sum(0)
+
+
+class MultiTask:
+    """Predict several things from one input.
+
+    Args:
+        kinds: of each task: "number" (squared error, in units of the training labels' spread) or "yes" (cross-entropy).
+        sharing: "bottom" and "experts" share parameters; "alone" is a network of the same form for each task, trained
+            and stopped by itself.
+        combine: what becomes of the tasks' losses: their "sum"; a sum weighted by a learned "uncertainty" of each
+            (Kendall, Gal and Cipolla, CVPR 2018, equation 10); or their sum with gradient "surgery" on what is shared.
+        steps: updates at most.
+        batch_size: rows an update.
+        learning_rate: of Adam.
+        weight_decay: of AdamW.
+        look_every: updates from one look at the validation rows to the next; the best is kept.
+        seed: of first weights and batches.
+        options: of `SharedBottom` or `GatedExperts`.
+
+    Raises:
+        ValueError: a setting is not one of those named, or no task.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[Kind],
+        sharing: Sharing = "bottom",
+        combine: Combine = "sum",
+        *,
+        steps: int = 600,
+        batch_size: int = 64,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        look_every: int = 50,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        if not kinds or set(kinds) - {"number", "yes"}:
+            raise ValueError(f'kinds must be "number" or "yes" for each task, not {kinds!r}')
+        if sharing not in ("bottom", "experts", "alone") or combine not in ("sum", "uncertainty", "surgery"):
+            raise ValueError(f"sharing={sharing!r} or combine={combine!r} is not one of those there are")
+        if min(steps, batch_size, look_every) < 1:
+            raise ValueError("steps, batch_size and look_every must be at least 1")
+        self.kinds, self.sharing, self.combine = tuple(kinds), sharing, combine
+        self.steps, self.batch_size, self.look_every, self.seed = steps, batch_size, look_every, seed
+        self.learning_rate, self.weight_decay, self.options = learning_rate, weight_decay, options
+
+    def fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        valid: tuple[np.ndarray, np.ndarray] | None = None,
+        start: MultiTask | None = None,
+    ) -> Self:
+        """Learn from labeled rows.
+
+        Args:
+            x: (n, d) float32.
+            y: (n, tasks), nan where a label is missing.
+            valid: rows to stop by, alike; the last weights are kept where None.
+            start: a fitted model whose shared parameters are where these begin.
+
+        Raises:
+            ValueError: shapes do not fit, a task has no label, or `start` has another form.
+        """
+        if y.ndim != 2 or y.shape != (len(x), len(self.kinds)):
+            raise ValueError(f"y has the shape {y.shape}; {len(x)} rows and {len(self.kinds)} tasks are expected")
+        if np.isnan(y).all(0).any():
+            raise ValueError(f"task {int(np.isnan(y).all(0).argmax())} has no label at all")
+        numbers = np.array([kind == "number" for kind in self.kinds])
+        self.mean_ = np.where(numbers, np.nanmean(y, 0), 0)
+        self.scale_ = np.where(numbers & (np.nanstd(y, 0) > 0), np.nanstd(y, 0), 1)
+        groups = [[t] for t in range(len(self.kinds))] if self.sharing == "alone" else [list(range(len(self.kinds)))]
+        self.groups_ = groups
+        self.networks_: list[SharedBottom | GatedExperts] = [
+            self._trained(x, y, valid, group, start, place) for place, group in enumerate(groups)
+        ]
+        return self
+
+    def outputs(self, x: np.ndarray) -> Tensor:
+        """Return standardized numbers and logits, (n, tasks)."""
+        with torch.no_grad():
+            parts = [network(torch.from_numpy(np.asarray(x, np.float32))) for network in self.networks_]
+        return torch.cat(parts, dim=1)  # groups are in the order of the tasks
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return numbers in their own units and probabilities of yes, (n, tasks) float32."""
+        out = self.outputs(x).numpy() * self.scale_ + self.mean_
+        for t, kind in enumerate(self.kinds):
+            if kind == "yes":
+                out[:, t] = 1 / (1 + np.exp(-out[:, t]))
+        return out.astype(np.float32)
+
+    def gradients(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return each task's gradient of the shared parameters, (tasks, p); their cosines tell who agrees.
+
+        Raises:
+            ValueError: nothing is shared.
+        """
+        if self.sharing == "alone":
+            raise ValueError('with sharing="alone" no parameter is shared, so no gradients can disagree')
+        network = self.networks_[0]
+        losses = task_losses(network(torch.from_numpy(np.asarray(x, np.float32))), self._targets(y), self.kinds)
+        return torch.stack([_flat_gradient(loss, network) for loss in losses]).numpy()
+
+    def _targets(self, y: np.ndarray) -> Tensor:
+        return torch.from_numpy(((y - self.mean_) / self.scale_).astype(np.float32))
+
+    def _network(self, d: int, tasks: int, seed: int) -> SharedBottom | GatedExperts:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            make = GatedExperts if self.sharing == "experts" else SharedBottom
+            return make(d, tasks, **self.options)
+
+    def _trained(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        valid: tuple[np.ndarray, np.ndarray] | None,
+        group: list[int],
+        start: MultiTask | None,
+        place: int,
+    ) -> SharedBottom | GatedExperts:
+        network = self._network(x.shape[1], len(group), random_seed(self.seed, place))
+        if start is not None:
+            try:
+                network.shared.load_state_dict(start.networks_[0].shared.state_dict())
+            except RuntimeError as error:
+                raise ValueError("the model to start from shares parameters of another form") from error
+        kinds = [self.kinds[t] for t in group]
+        inputs, targets = torch.from_numpy(np.asarray(x, np.float32)), self._targets(y)[:, group]
+        weights = torch.zeros(len(group), requires_grad=True)  # log variances
+        parameters = [*network.parameters(), *([weights] if self.combine == "uncertainty" else [])]
+        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+        rng = np.random.default_rng(random_seed(self.seed, place, 1))
+        best: tuple[float, dict[str, Tensor]] | None = None
+        order = np.empty(0, int)
+        for step in range(1, self.steps + 1):
+            if len(order) < self.batch_size:
+                order = np.concatenate([order, rng.permutation(len(x))])
+            rows, order = order[: self.batch_size], order[self.batch_size :]
+            losses = task_losses(network(inputs[rows]), targets[rows], kinds)
+            optimizer.zero_grad()
+            if self.combine == "uncertainty":
+                (losses * torch.exp(-weights) + weights).sum().backward()
+            else:
+                losses.sum().backward(retain_graph=self.combine == "surgery")
+            if self.combine == "surgery" and len(group) > 1:
+                cleared = without_conflict([_flat_gradient(loss, network) for loss in losses], rng)
+                shared = list(network.shared.parameters())
+                for parameter, part in zip(shared, cleared.split([p.numel() for p in shared]), strict=True):
+                    parameter.grad = part.view_as(parameter)
+            optimizer.step()
+            if valid is not None and (step % self.look_every == 0 or step == self.steps):
+                value = self._loss(network, valid, group, kinds)
+                if best is None or value < best[0]:
+                    best = value, copy.deepcopy(network.state_dict())
+        if best is not None:
+            network.load_state_dict(best[1])
+        return network
+
+    def _loss(
+        self, network: nn.Module, valid: tuple[np.ndarray, np.ndarray], group: list[int], kinds: Sequence[Kind]
+    ) -> float:
+        with torch.no_grad():
+            outputs = network(torch.from_numpy(np.asarray(valid[0], np.float32)))
+            return float(task_losses(outputs, self._targets(valid[1])[:, group], kinds).sum())
+
+
+def _flat_gradient(loss: Tensor, network: SharedBottom | GatedExperts) -> Tensor:
+    """Return the gradient of the shared parameters, (p,); the graph is kept for the other tasks."""
+    shared = list(network.shared.parameters())
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, shared, retain_graph=True)])
