@@ -16,7 +16,7 @@ from llmrec_lite.meta.features import item_features
 from llmrec_lite.meta.objective import Support
 from llmrec_lite.meta.people import NextChoices, Order, chosen
 from llmrec_lite.meta.prior import LearnedPrior
-from llmrec_lite.meta.tasks import SHOTS, Task, user_tasks
+from llmrec_lite.meta.tasks import SHOTS, Task, rows_of_users, user_tasks
 from llmrec_lite.recommenders import DenoisingAutoencoder
 from llmrec_lite.recommenders.base import BaseRecommender, History, top_k_unseen
 from llmrec_lite.recommenders.text import Encoder, default_encoder
@@ -45,6 +45,9 @@ class ColdStartRecommender(BaseRecommender):
         held_out: share of the people that settings are chosen by.
         seed: of who they are, and of all draws.
         progress: show a progress bar.
+
+    `score` takes a user of train for a newcomer with all their ratings. As the heads have learned from these, it is
+    for looking, not for measuring.
 
     Fitting holds a few (n_users, n_items) dense matrices of float32 and one of (n_items, n_items).
 
@@ -85,9 +88,12 @@ class ColdStartRecommender(BaseRecommender):
 
     def _learn(self, learn: Dataset, valid: Dataset) -> None:
         texts = learn.items["text"].fillna("").tolist()
+        told = [place for place, text in enumerate(texts) if text.strip()]
         vectors = None
-        if any(text.strip() for text in texts):
-            vectors = np.asarray((self.encoder or default_encoder()).encode(texts))
+        if told:
+            some = np.asarray((self.encoder or default_encoder()).encode([texts[place] for place in told]))
+            vectors = np.zeros((len(texts), some.shape[1]), some.dtype)
+            vectors[told] = some
         # Column 0, the item's mean rating, is left out: the prior has a bias of its own for each item.
         features = item_features(learn, vectors, factors=0)[:, 1:]
         self.prior_ = LearnedPrior(self.factors, seed=self.seed, progress=self.progress).fit(learn, features)
@@ -210,10 +216,8 @@ class ColdStartRecommender(BaseRecommender):
 
     def _score(self, users: np.ndarray) -> np.ndarray:
         train = self._fitted()
-        rows = train.time_order[np.argsort(train.user_index[train.time_order], kind="stable")]
-        ends = np.cumsum(np.bincount(train.user_index, minlength=train.n_users))
-        starts = np.concatenate([[0], ends[:-1]])
-        mine = [rows[starts[user] : ends[user]] for user in users]
+        rows = dict(rows_of_users(train))
+        mine = [rows.get(int(user), np.zeros(0, int)) for user in users]
         return self.scores([(train.item_index[r], train.ratings[r]) for r in mine], users)
 
     def _calibrated(self, valid: Dataset, k: int) -> tuple[float, float]:

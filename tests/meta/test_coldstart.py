@@ -175,6 +175,23 @@ def test_data_without_texts_times_or_different_stars():
     np.testing.assert_allclose(model.score_new_ratings([[]], unary.items["item_id"][:3]), 1)
 
 
+def test_some_items_without_a_text():
+    data = made_up(60)
+    items = data.items.assign(text=["" if i % 3 == 0 else text for i, text in enumerate(data.items["text"])])
+
+    class Strict(Letters):
+        def encode(self, texts):
+            assert all(text.strip() for text in texts)
+            return super().encode(texts)
+
+    log = data.interactions.assign(
+        user_id=data.users["user_id"].to_numpy()[data.user_index],
+        item_id=data.items["item_id"].to_numpy()[data.item_index],
+    )
+    some = Dataset.from_frames(log[["user_id", "item_id", "rating", "timestamp"]], items)
+    assert np.isfinite(ColdStartRecommender(2, Strict()).fit(some).score_new([fans(0)])).all()
+
+
 def test_few_people_learn_what_they_can():
     data = made_up(16)
     model = ColdStartRecommender(1, Letters()).fit(data)  # four are set aside: too few to choose anything by
