@@ -136,7 +136,9 @@ def _register_experiments() -> None:
     import llmrec_lite.language.tuning_experiments
     import llmrec_lite.meta.cold_experiments
     import llmrec_lite.meta.experiments
-    import llmrec_lite.meta.multitask_experiments  # noqa: F401  # they import torch, so only when asked for
+    import llmrec_lite.meta.interview_experiments
+    import llmrec_lite.meta.multitask_experiments
+    import llmrec_lite.meta.newcomer_experiments  # noqa: F401  # they import torch, so only when asked for
 
 
 def run(name: str, folder: Path | None = None) -> Path:

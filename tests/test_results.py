@@ -27,7 +27,9 @@ def made_up(monkeypatch, tmp_path):
         "experiments",
         "meta.cold_experiments",
         "meta.experiments",
+        "meta.interview_experiments",
         "meta.multitask_experiments",
+        "meta.newcomer_experiments",
         *(f"language.{name}" for name in language),
     ):
         monkeypatch.setitem(sys.modules, f"llmrec_lite.{name}", ModuleType(f"llmrec_lite.{name}"))

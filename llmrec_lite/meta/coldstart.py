@@ -185,17 +185,9 @@ class ColdStartRecommender(BaseRecommender):
             Columns item_id, rank (from 1), score and stars (to expect), best first, without the items of the history.
         """
         supports = self._supports([history])
-        stars, _ = self.stars(supports)
-        items, scores = top_k_unseen(self.scores(supports), sparse.csr_array(self._given(supports)), k)
-        found = items[0][items[0] >= 0]
-        return pd.DataFrame(
-            {
-                "item_id": self._fitted().items["item_id"].to_numpy()[found],
-                "rank": np.arange(1, len(found) + 1),
-                "score": scores[0][: len(found)],
-                "stars": stars[0, found],
-            }
-        )
+        found = self._listed(self.scores(supports), supports, k)
+        index = self._fitted().items_to_index(found["item_id"])
+        return found.assign(stars=self.stars(supports)[0][0, index])
 
     def questions(self, history: History = (), k: int = 5) -> pd.DataFrame:
         """Return the k items that it is best to ask a person about next.
@@ -208,11 +200,14 @@ class ColdStartRecommender(BaseRecommender):
         """
         supports = self._supports([history])
         told = self.prior_.worth_asking(supports[0], self.popularity_ + 1e-9, self.setting(len(supports[0][1]))[0])
-        score = (told * self.popularity_)[None]
-        items, scores = top_k_unseen(score, sparse.csr_array(self._given(supports)), k)
+        return self._listed((told * self.popularity_)[None], supports, k)
+
+    def _listed(self, scores: np.ndarray, supports: Sequence[Support], k: int) -> pd.DataFrame:
+        """Return the k best items for one person, (1, n_items), without those of the support."""
+        items, values = top_k_unseen(scores, sparse.csr_array(self._given(supports)), k)
         found = items[0][items[0] >= 0]
         ids = self._fitted().items["item_id"].to_numpy()[found]
-        return pd.DataFrame({"item_id": ids, "rank": np.arange(1, len(found) + 1), "score": scores[0][: len(found)]})
+        return pd.DataFrame({"item_id": ids, "rank": np.arange(1, len(ids) + 1), "score": values[0][: len(ids)]})
 
     def _score(self, users: np.ndarray) -> np.ndarray:
         train = self._fitted()
@@ -258,5 +253,9 @@ class ColdStartRecommender(BaseRecommender):
 
 def answers(prior: LearnedPrior, tasks: Sequence[Task], evidence: float = 1.0) -> np.ndarray:
     """Return what the prior expects of the queries of tasks of one size, whose inputs are item indices, (tasks, q)."""
-    expected = prior.predict([(task.support_x, task.support_y) for task in tasks], evidence)
+    return of_queries(prior.predict([(task.support_x, task.support_y) for task in tasks], evidence), tasks)
+
+
+def of_queries(expected: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
+    """Pick what is expected of the queries from what is expected of all items, (tasks, n_items) -> (tasks, q)."""
     return np.take_along_axis(expected, np.stack([task.query_x for task in tasks]), 1)

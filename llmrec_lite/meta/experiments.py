@@ -93,6 +93,11 @@ def paired_interval(
     return float(low), float(high)
 
 
+def mean_interval(differences: np.ndarray) -> tuple[float, float]:
+    """Return the 95% interval of the mean of paired differences, (n,), drawn anew."""
+    return paired_interval(differences, np.zeros(len(differences)), summary=np.asarray)
+
+
 class Study:
     """What ways to answer are worth: settings chosen on some users, errors kept on others, fold after fold.
 

@@ -43,9 +43,8 @@ def query_losses(
     that is the gradient of each.
 
     Args:
-        model: maps x to predictions, (k, ...) -> (k,). For the stacked path it may have a method `stacked(weights, x)`,
-            (tasks, k, ...) -> (tasks, k), that takes weights with a first axis for the tasks, or without where they are
-            shared by all; without such a method its `forward` is run through vmap.
+        model: maps x to predictions, (k, ...) -> (k,); for the stacked path it may have a method `stacked`, see
+            `adapt_all`.
         weights: where to begin, by name.
         batch: tasks side by side.
         rates: step size, or one for each number of each weight.

@@ -271,6 +271,10 @@ def _least_squares(parts: Sequence[np.ndarray], target: np.ndarray) -> tuple[np.
     return weights, float(np.square(x @ weights - target).sum())
 
 
+def first_ten(scores: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return the ten items with the best scores that are not known yet, (n, 10), best first."""
+    return top_k_unseen(np.where(known > 0, -np.inf, scores), None, 10)[0]
+
+
 def _ndcg(scores: np.ndarray, known: np.ndarray, later: np.ndarray) -> np.ndarray:
-    items, _ = top_k_unseen(np.where(known > 0, -np.inf, scores), None, 10)
-    return np.nan_to_num(ndcg_at_k(items, sparse.csr_array(later), 10))
+    return np.nan_to_num(ndcg_at_k(first_ten(scores, known), sparse.csr_array(later), 10))

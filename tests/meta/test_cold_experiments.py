@@ -6,7 +6,9 @@ import pytest
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.meta import cold_experiments as cold
-from llmrec_lite.meta.experiments import Study, paired_interval
+from llmrec_lite.meta import interview_experiments as interview
+from llmrec_lite.meta import newcomer_experiments as newcomer
+from llmrec_lite.meta.experiments import QUERY, Study, mean_interval, paired_interval
 from llmrec_lite.meta.tasks import Task, nested_tasks
 
 
@@ -21,7 +23,7 @@ def log(n=6, k=32, items=50, seed=0):
 
 def test_later_choices_by_hand():
     data = log(2)
-    later = cold._Later(data, 5, "time")
+    later = newcomer._Later(data, 5, "time")
     assert later.users.tolist() == [0, 1]
     row = data.time_order[data.user_index[data.time_order] == 1]
     assert set(np.flatnonzero(later.given[1])) == set(data.item_index[row[:5]])
@@ -36,7 +38,7 @@ def test_later_choices_by_hand():
     assert (blind[0] < 1).all()
     # What was told is no candidate, however high its score.
     np.testing.assert_allclose(later.ndcg(later.rest + later.liked + 100 * later.given), 1)
-    assert cold._Later(log(2, k=29), 5, "time").users.tolist() == []
+    assert newcomer._Later(log(2, k=29), 5, "time").users.tolist() == []
 
 
 def test_the_same_tasks_by_items():
@@ -55,28 +57,28 @@ def test_an_offset_is_learned_for_each_k_on_other_people():
     valid, features = log(), np.zeros((50, 3), np.float32)
     (shifted,) = cold._shifted([lambda tasks: np.zeros((len(tasks), 10))], valid, features, "time")
     for k in (0, 5):
-        tasks = nested_tasks(valid, cold.SHOTS, cold.QUERY, 0, "time", features)[k]
+        tasks = nested_tasks(valid, cold.SHOTS, QUERY, 0, "time", features)[k]
         np.testing.assert_allclose(shifted(tasks), np.stack([t.query_y for t in tasks]).mean(), rtol=1e-5)
 
 
 def test_five_of_ten_by_hand():
     task = Task(np.zeros(0), np.zeros(0), np.arange(10), np.array([1, 2, 3, 4, 5, 5, 4, 3, 2, 1.0]))
-    assert cold._of_five(task.query_y, task) == pytest.approx(1)
+    assert interview._of_five(task.query_y, task) == pytest.approx(1)
     # Relevant are 4, 5, 3, 6 and, of equal ones, the first: 2. The other way round none of the first five is.
-    assert cold._of_five(-np.array([0, 0, 1, 1, 1, 1, 1, 0, 0, 0.0]), task) == 0
+    assert interview._of_five(-np.array([0, 0, 1, 1, 1, 1, 1, 0, 0, 0.0]), task) == 0
     only_second = np.array([9, 0, 0, 0, 8, 0, 0, 7, 7, 7.0])
     weights = 1 / np.log2(np.arange(2, 7))
-    assert cold._of_five(only_second, task) == pytest.approx(weights[1] / weights.sum())
+    assert interview._of_five(only_second, task) == pytest.approx(weights[1] / weights.sum())
 
 
 def test_ten_are_drawn_and_all_others_told():
     data = log()
-    for task in cold._drawn(data, 3):
+    for task in interview._drawn(data, 3):
         mine = data.user_index == task.owner
         assert len(task.query_x) == 10
         assert sorted(np.concatenate([task.support_x, task.query_x])) == sorted(data.item_index[mine])
-    again, other = cold._drawn(data, 3), cold._drawn(data, 4)
-    np.testing.assert_array_equal(again[0].query_x, cold._drawn(data, 3)[0].query_x)
+    again, other = interview._drawn(data, 3), interview._drawn(data, 4)
+    np.testing.assert_array_equal(again[0].query_x, interview._drawn(data, 3)[0].query_x)
     assert (again[0].query_x != other[0].query_x).any()
 
 
@@ -100,18 +102,18 @@ class Asker:
 
 
 def test_an_interview(monkeypatch):
-    monkeypatch.setattr(cold, "ASKED", (0, 4))
+    monkeypatch.setattr(interview, "ASKED", (0, 4))
     task = Task(np.array([2, 5]), np.array([4.0, 1.0]), np.array([0, 49]), np.ones(2), owner=3)
-    assert cold._interview(Asker, task, "telling", 0) == [1, 2, 48, 47]  # 0 and 49 are of the query
-    assert cold._interview(Asker, task, "popular", 0) == [1, 2, 3, 4]
-    assert cold._interview(Asker, task, "telling and likely", 0)[0] == 7
-    drawn = cold._interview(Asker, task, "any", 0)
+    assert interview._interview(Asker, task, "telling", 0) == [1, 2, 48, 47]  # 0 and 49 are of the query
+    assert interview._interview(Asker, task, "popular", 0) == [1, 2, 3, 4]
+    assert interview._interview(Asker, task, "telling and likely", 0)[0] == 7
+    drawn = interview._interview(Asker, task, "any", 0)
     assert len(set(drawn)) == 4
     assert not {0, 49} & set(drawn)
-    items, stars = cold._answers_to(task, [1, 5])
+    items, stars = interview._answers_to(task, [1, 5])
     assert items.tolist() == [5]
     assert stars.tolist() == [1.0]
-    assert [len(part) for part in cold._answers_to(task, [])] == [0, 0]
+    assert [len(part) for part in interview._answers_to(task, [])] == [0, 0]
 
 
 def test_people_of_several_folds_are_drawn_once():
@@ -132,7 +134,7 @@ def test_people_of_several_folds_are_drawn_once():
 def test_intervals_of_means_and_of_roots():
     rng = np.random.default_rng(0)
     lead = rng.normal(0.1, 1, 400)
-    low, high = cold._mean_interval(lead)
+    low, high = mean_interval(lead)
     assert low < lead.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * lead.std() / 20, rel=0.1)
     other = rng.uniform(1, 2, 400)
@@ -140,7 +142,7 @@ def test_intervals_of_means_and_of_roots():
 
 
 def test_groups_are_judged_by_people_who_were_not_told(monkeypatch):
-    monkeypatch.setattr(cold, "item_features", lambda data, *args, **options: np.zeros((50, 1)))
+    monkeypatch.setattr(interview, "item_features", lambda data, *args, **options: np.zeros((50, 1)))
     made = []
 
     class Prior:
@@ -152,12 +154,12 @@ def test_groups_are_judged_by_people_who_were_not_told(monkeypatch):
             made.append(len(supports[0][1]))
             return np.full((1, 50), 3.0)
 
-    monkeypatch.setattr(cold, "LearnedPrior", Prior)
+    monkeypatch.setattr(interview, "LearnedPrior", Prior)
     data = log(30)
-    errors = cold._group_errors(data, np.zeros((50, 2)), np.arange(30) < 15)
+    errors = interview._group_errors(data, np.zeros((50, 2)), np.arange(30) < 15)
     assert made[0] == set(range(15, 30))
     assert set(made[1:]) == {0, 3 * 32, 10 * 32}
-    assert len(errors) == 3 * len(cold.GROUP_EVIDENCE)
+    assert len(errors) == 3 * len(interview.GROUP_EVIDENCE)
     assert all(len(found) <= 15 for found in errors.values())
     for found in errors.values():
         assert (found >= 0).all()
@@ -171,7 +173,7 @@ def test_settings_are_put_in_for_an_answer_only():
             return np.full((len(supports), 50), 2.0 if self.settings_ == "own" else 4.0), None
 
     model = Model()
-    tasks = cold._drawn(log(), 0)
+    tasks = interview._drawn(log(), 0)
     assert (cold._with_settings(model, {})(tasks) == 4).all()
     assert model.settings_ == "own"
     assert (cold._starred(model)(tasks) == 2).all()
@@ -188,10 +190,10 @@ def test_a_prior_on_fixed_factors_by_hand():
 
 def test_rules_for_lists_by_hand():
     data = log(40)
-    ways = cold._rankers_of_episodes(data, 3, "time")
+    ways = newcomer._rankers_of_episodes(data, 3, "time")
     new = np.zeros((1, 50), np.float32)
     new[0, [1, 2, 3]] = 1
-    _, first, rest = cold.chosen(data, 3)
+    _, first, rest = newcomer.chosen(data, 3)
     np.testing.assert_allclose(ways["popularity by place"][0](new), [rest.mean(0)])
     shared = new @ (first + rest).T
     settings = [(weight, power) for weight in (0.3, 0.7, 1.0) for power in (0.0, 0.5, 1.0)]
@@ -203,4 +205,4 @@ def test_rules_for_lists_by_hand():
     np.testing.assert_allclose(only, shared @ (first + rest) / shared.sum(), rtol=1e-5)
     lifted = [ranker(new) - rest.mean(0) for ranker in ways["popularity by place + autoencoder"][:2]]
     np.testing.assert_allclose(lifted[1], 2 * lifted[0], atol=1e-5)
-    assert list(cold._rankers_of_episodes(data, 0, "time")) == ["popularity by place"]
+    assert list(newcomer._rankers_of_episodes(data, 0, "time")) == ["popularity by place"]

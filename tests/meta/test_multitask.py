@@ -136,13 +136,15 @@ def test_gradients_of_tasks_that_agree_and_that_do_not():
     np.testing.assert_allclose(first, torch.cat([g.flatten() for g in wanted]).numpy(), rtol=1e-5)
 
 
-def test_surgery_changes_only_what_is_shared(monkeypatch):
+def test_surgery_changes_only_what_is_shared():
     x, y = made_up(64)
     y[:, 1] = 1 - y[:, 1]  # against the first
     options = {"steps": 1, "batch_size": 64, "weight_decay": 0.0}
     plain, cut = (MultiTask(["number", "yes"], combine=c, **options).fit(x, y).networks_[0] for c in ("sum", "surgery"))
     for one, other in zip(plain.heads.parameters(), cut.heads.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+    shared = zip(plain.shared.parameters(), cut.shared.parameters(), strict=True)
+    assert not all(torch.equal(one, other) for one, other in shared)
 
 
 def test_the_best_look_is_kept():
