@@ -28,6 +28,7 @@ def made_up(monkeypatch, tmp_path):
         "meta.cold_experiments",
         "meta.experiments",
         "meta.interview_experiments",
+        "meta.distill_experiments",
         "meta.multitask_experiments",
         "meta.newcomer_experiments",
         *(f"language.{name}" for name in language),

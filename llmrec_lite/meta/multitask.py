@@ -173,7 +173,7 @@ class MultiTask:
         valid: tuple[np.ndarray, np.ndarray] | None = None,
         start: MultiTask | None = None,
     ) -> Self:
-        """Learn from labeled rows.
+        """Learn from labeled rows; `valid_loss_` is the sum of the tasks' losses on `valid`, nan without.
 
         Args:
             x: (n, d) float32.
@@ -193,9 +193,9 @@ class MultiTask:
         self.scale_ = np.where(numbers & (np.nanstd(y, 0) > 0), np.nanstd(y, 0), 1)
         groups = [[t] for t in range(len(self.kinds))] if self.sharing == "alone" else [list(range(len(self.kinds)))]
         self.groups_ = groups
-        self.networks_: list[SharedBottom | GatedExperts] = [
-            self._trained(x, y, valid, group, start, place) for place, group in enumerate(groups)
-        ]
+        trained = [self._trained(x, y, valid, group, start, place) for place, group in enumerate(groups)]
+        self.networks_: list[SharedBottom | GatedExperts] = [network for network, _ in trained]
+        self.valid_loss_ = sum(value for _, value in trained)
         return self
 
     def outputs(self, x: np.ndarray) -> Tensor:
@@ -241,7 +241,7 @@ class MultiTask:
         group: list[int],
         start: MultiTask | None,
         place: int,
-    ) -> SharedBottom | GatedExperts:
+    ) -> tuple[SharedBottom | GatedExperts, float]:
         network = self._network(x.shape[1], len(group), random_seed(self.seed, place))
         if start is not None:
             try:
@@ -276,9 +276,10 @@ class MultiTask:
                 value = self._loss(network, valid, group, kinds)
                 if best is None or value < best[0]:
                     best = value, copy.deepcopy(network.state_dict())
-        if best is not None:
-            network.load_state_dict(best[1])
-        return network
+        if best is None:
+            return network, float("nan")
+        network.load_state_dict(best[1])
+        return network, best[0]
 
     def _loss(
         self, network: nn.Module, valid: tuple[np.ndarray, np.ndarray], group: list[int], kinds: Sequence[Kind]
