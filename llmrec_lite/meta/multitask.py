@@ -172,6 +172,8 @@ class MultiTask:
         y: np.ndarray,
         valid: tuple[np.ndarray, np.ndarray] | None = None,
         start: MultiTask | None = None,
+        *,
+        with_heads: bool = False,
     ) -> Self:
         """Learn from labeled rows; `valid_loss_` is the sum of the tasks' losses on `valid`, nan without.
 
@@ -180,20 +182,32 @@ class MultiTask:
             y: (n, tasks), nan where a label is missing.
             valid: rows to stop by, alike; the last weights are kept where None.
             start: a fitted model whose shared parameters are where these begin.
+            with_heads: begin with the heads of `start` as well, for the same tasks.
 
         Raises:
-            ValueError: shapes do not fit, a task has no label, or `start` has another form.
+            ValueError: shapes do not fit, a task has no label, or `start` has another form or, with its heads, other
+                kinds of tasks.
         """
         if y.ndim != 2 or y.shape != (len(x), len(self.kinds)):
             raise ValueError(f"y has the shape {y.shape}; {len(x)} rows and {len(self.kinds)} tasks are expected")
         if np.isnan(y).all(0).any():
             raise ValueError(f"task {int(np.isnan(y).all(0).argmax())} has no label at all")
+        if start is not None and not hasattr(start, "networks_"):
+            raise ValueError("the model to start from is not fitted, call its fit first")
+        if with_heads and (start is None or (start.kinds, start.sharing) != (self.kinds, self.sharing)):
+            raise ValueError("with_heads=True needs a model to start from that has the same tasks and shares alike")
         numbers = np.array([kind == "number" for kind in self.kinds])
         self.mean_ = np.where(numbers, np.nanmean(y, 0), 0)
         self.scale_ = np.where(numbers & (np.nanstd(y, 0) > 0), np.nanstd(y, 0), 1)
         groups = [[t] for t in range(len(self.kinds))] if self.sharing == "alone" else [list(range(len(self.kinds)))]
         self.groups_ = groups
-        trained = [self._trained(x, y, valid, group, start, place) for place, group in enumerate(groups)]
+        trained = []
+        for place, group in enumerate(groups):
+            network = self._network(x.shape[1], len(group), random_seed(self.seed, place))
+            if start is not None:
+                theirs = start.networks_[place if with_heads else 0]
+                _take_over(network if with_heads else network.shared, theirs if with_heads else theirs.shared)
+            trained.append(self._trained(network, x, y, valid, group, place))
         self.networks_: list[SharedBottom | GatedExperts] = [network for network, _ in trained]
         self.valid_loss_ = sum(value for _, value in trained)
         return self
@@ -235,19 +249,13 @@ class MultiTask:
 
     def _trained(
         self,
+        network: SharedBottom | GatedExperts,
         x: np.ndarray,
         y: np.ndarray,
         valid: tuple[np.ndarray, np.ndarray] | None,
         group: list[int],
-        start: MultiTask | None,
         place: int,
     ) -> tuple[SharedBottom | GatedExperts, float]:
-        network = self._network(x.shape[1], len(group), random_seed(self.seed, place))
-        if start is not None:
-            try:
-                network.shared.load_state_dict(start.networks_[0].shared.state_dict())
-            except RuntimeError as error:
-                raise ValueError("the model to start from shares parameters of another form") from error
         kinds = [self.kinds[t] for t in group]
         inputs, targets = torch.from_numpy(np.asarray(x, np.float32)), self._targets(y)[:, group]
         weights = torch.zeros(len(group), requires_grad=True)  # log variances
@@ -256,7 +264,13 @@ class MultiTask:
         rng = np.random.default_rng(random_seed(self.seed, place, 1))
         best: tuple[float, dict[str, Tensor]] | None = None
         order = np.empty(0, int)
-        for step in range(1, self.steps + 1):
+        for step in range(self.steps + 1):
+            if valid is not None and (step % self.look_every == 0 or step == self.steps):
+                value = self._loss(network, valid, group, kinds)
+                if best is None or value < best[0]:
+                    best = value, copy.deepcopy(network.state_dict())
+            if step == self.steps:
+                break
             if len(order) < self.batch_size:
                 order = np.concatenate([order, rng.permutation(len(x))])
             rows, order = order[: self.batch_size], order[self.batch_size :]
@@ -272,10 +286,6 @@ class MultiTask:
                 for parameter, part in zip(shared, cleared.split([p.numel() for p in shared]), strict=True):
                     parameter.grad = part.view_as(parameter)
             optimizer.step()
-            if valid is not None and (step % self.look_every == 0 or step == self.steps):
-                value = self._loss(network, valid, group, kinds)
-                if best is None or value < best[0]:
-                    best = value, copy.deepcopy(network.state_dict())
         if best is None:
             return network, float("nan")
         network.load_state_dict(best[1])
@@ -287,6 +297,18 @@ class MultiTask:
         with torch.no_grad():
             outputs = network(torch.from_numpy(np.asarray(valid[0], np.float32)))
             return float(task_losses(outputs, self._targets(valid[1])[:, group], kinds).sum())
+
+
+def _take_over(mine: nn.Module, theirs: nn.Module) -> None:
+    """Copy the parameters of another model's part.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    try:
+        mine.load_state_dict(theirs.state_dict())
+    except RuntimeError as error:
+        raise ValueError("the model to start from has parameters of another form") from error
 
 
 def _flat_gradient(loss: Tensor, network: SharedBottom | GatedExperts) -> Tensor:

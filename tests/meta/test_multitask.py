@@ -162,8 +162,40 @@ def test_another_model_to_start_from():
     begun = MultiTask(["number"], steps=1, learning_rate=1e-12).fit(x, y[:, :1], start=source)
     for one, other in zip(source.networks_[0].shared.parameters(), begun.networks_[0].shared.parameters(), strict=True):
         torch.testing.assert_close(one, other)
-    with pytest.raises(ValueError, match="shares parameters of another form"):
+    with pytest.raises(ValueError, match="parameters of another form"):
         MultiTask(["number"], hidden=32).fit(x, y[:, :1], start=source)
+
+
+def test_heads_of_another_model_too():
+    x, y = made_up()
+    source = MultiTask(["number", "yes"], steps=20).fit(x, y)
+    again = MultiTask(["number", "yes"], steps=1, learning_rate=1e-12, seed=5).fit(x, y, start=source, with_heads=True)
+    np.testing.assert_allclose(again.predict(x), source.predict(x), atol=1e-5)
+    with pytest.raises(ValueError, match="same tasks"):
+        MultiTask(["yes", "number"]).fit(x, y[:, ::-1], start=source, with_heads=True)
+    with pytest.raises(ValueError, match="same tasks"):
+        MultiTask(["number", "yes"]).fit(x, y, with_heads=True)
+    with pytest.raises(ValueError, match="not fitted"):
+        MultiTask(["number", "yes"]).fit(x, y, start=MultiTask(["number", "yes"]))
+
+
+def test_a_start_that_is_best_is_kept():
+    x, y = made_up()
+    source = MultiTask(["number", "yes"], steps=300).fit(x, y)
+    wild = MultiTask(["number", "yes"], steps=5, learning_rate=1.0, look_every=5)
+    wild.fit(x, y, (x, y), source, with_heads=True)
+    np.testing.assert_allclose(wild.predict(x), source.predict(x), atol=1e-5)
+    assert wild.valid_loss_ == pytest.approx(
+        float(
+            task_losses(
+                source.outputs(x),
+                torch.from_numpy(((y - source.mean_) / source.scale_).astype(np.float32)),
+                source.kinds,
+            ).sum()
+        ),
+        rel=1e-5,
+    )
+    assert np.isnan(MultiTask(["number"], steps=1).fit(x, y[:, :1]).valid_loss_)
 
 
 def test_seeds_repeat_and_leave_no_trace():
