@@ -24,6 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from llmrec_lite.assets import cache_dir
@@ -129,6 +130,7 @@ def provenance() -> dict[str, Any]:
 
 def _register_experiments() -> None:
     import llmrec_lite.experiments
+    import llmrec_lite.knowledge.experiments
     import llmrec_lite.language.experiments
     import llmrec_lite.language.film_experiments
     import llmrec_lite.language.gpu_experiments
@@ -173,9 +175,16 @@ def load(name: str, part: str | None = None, folder: Path | None = None) -> Any:
     return record if part is None else pd.DataFrame(record["result"][part])
 
 
+def _plain(value: object) -> object:
+    """Return what JSON knows for a number or an array of numpy: it must not lose a run of half an hour."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{value!r} is not JSON serializable")
+
+
 def _write_json(target: Path, content: dict[str, Any]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"  # fails, if it does, before there is a file
+    text = json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n"  # fails before there is a file
     with tempfile.NamedTemporaryFile("w", dir=target.parent, suffix=".tmp", delete=False, encoding="utf8") as file:
         file.write(text)
     os.chmod(file.name, 0o644)  # a temporary file is private; a result is not

@@ -6,6 +6,7 @@ import stat
 import sys
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from llmrec_lite import results
@@ -25,6 +26,7 @@ def made_up(monkeypatch, tmp_path):
     language = ("experiments", "film_experiments", "gpu_experiments", "text_experiments", "tuning_experiments")
     for name in (
         "experiments",
+        "knowledge.experiments",
         "meta.cold_experiments",
         "meta.experiments",
         "meta.interview_experiments",
@@ -116,6 +118,16 @@ def test_a_write_that_is_cut_off_leaves_the_old_record(records, monkeypatch):
 
 
 # ---- experiments ----
+
+
+def test_numbers_of_numpy_do_not_lose_a_run(made_up):
+    @results.experiment
+    def arrays():
+        """Give what JSON does not know."""
+        return {"one": np.float32(0.5), "many": np.arange(3)}
+
+    results.run("arrays")
+    assert results.load("arrays")["result"] == {"one": 0.5, "many": [0, 1, 2]}
 
 
 def test_run_then_load(made_up, tmp_path):

@@ -51,7 +51,7 @@ class StaticEncoder:
         ValueError: a setting is out of its range.
     """
 
-    def __init__(self, dimension: int = 128, most_tokens: int = 12_000, l2: float = 0.03, seed: int = 0) -> None:
+    def __init__(self, dimension: int = 128, most_tokens: int = 12_000, l2: float = 0.01, seed: int = 0) -> None:
         if dimension < 1 or most_tokens < 1 or not l2 > 0:
             raise ValueError(f"need dimension and most_tokens >= 1 and l2 > 0, got {dimension}, {most_tokens}, {l2!r}")
         self.dimension, self.most_tokens, self.l2, self.seed = dimension, most_tokens, l2, seed

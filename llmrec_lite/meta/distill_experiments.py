@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 from sklearn.decomposition import TruncatedSVD
+from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
 from llmrec_lite import assets, splits
@@ -17,7 +21,7 @@ from llmrec_lite.evaluate import evaluate
 from llmrec_lite.language.auc import auc
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.distill import StaticEncoder, WordPieces, mean_predictions
-from llmrec_lite.meta.multitask_experiments import KINDS, SEEDS, Reviews, against, lead_by_draw, linear, rmse, tuned
+from llmrec_lite.meta.multitask_experiments import KINDS, SEEDS, Reviews, against, linear, rmse, tuned
 from llmrec_lite.recommenders import TextRecommender
 from llmrec_lite.recommenders.content import unit_rows
 from llmrec_lite.recommenders.text import Encoder, TfidfEncoder
@@ -25,139 +29,215 @@ from llmrec_lite.results import experiment
 
 
 @dataclass
-class Lsa:
-    """A table that no teacher taught: latent semantic analysis, TF-IDF's directions of most variance."""
+class Projected:
+    """Vectors of another encoder along their directions of most variance in some texts."""
 
+    encoder: Encoder
     dimension: int
 
-    def fit(self, texts: Sequence[str]) -> Lsa:
-        """Learn words, weights and directions."""
-        self.words_ = TfidfEncoder().fit(texts)
-        self.svd_ = TruncatedSVD(self.dimension, random_state=0).fit(self.words_.encode(texts))
+    def learn(self, texts: Sequence[str]) -> Projected:
+        """Find the directions (a recommender would call a `fit` again, on the catalogue alone)."""
+        self.svd_ = TruncatedSVD(self.dimension, random_state=0).fit(self.encoder.encode(texts))
         return self
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """(texts,) -> (texts, dimension), of length 1."""
-        return unit_rows(self.svd_.transform(self.words_.encode(texts))).astype(np.float32)
+        return unit_rows(self.svd_.transform(self.encoder.encode(texts))).astype(np.float32)
+
+
+DRAWS = 5
+SIZES = (32, 64, 128, 256)
+L2 = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the table
+STRENGTH = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of the recommender
 
 
 @experiment
 def static() -> dict[str, Any]:
     """Distil MiniLM into tables of 32 to 256 numbers a token: size, speed, and what is left of its quality.
 
-    The tables learn from the texts of the films and of 6,000 reviews; the strength of the ridge is the one whose
-    cosines agree best with the teacher's on a tenth of these texts that was set aside. Three uses: new films ranked by
-    a ridge for each user (nDCG@10, five draws of a fifth of the films, strength chosen on a second cold split inside
-    train), "would recommend" by logistic regression on 1,000 reviews (AUC on 3,000 others), and the correlation of the
-    teacher's cosines of film texts with the table's. "LSA" is a table without a teacher. Speed is texts a second on
-    one thread, reviews, nothing cached. Intervals, of the difference to MiniLM, are over draws and over reviews.
+    Two uses. New films: a fifth of the films is new (five draws); the tables learn from the texts of the others and of
+    6,000 reviews, with the strength of the ridge whose cosines agree best with the teacher's on a tenth of the other
+    films that was set aside; a ridge for each user ranks the new ones (nDCG@10, strength chosen on a second cold split
+    inside train). "catalogue read" is a table that has learned from the new films' texts as well. "Would recommend": a
+    logistic regression on 1,000 of the 6,000 reviews, ten draws (AUC on 3,000 others). "LSA" is a table without a
+    teacher: TF-IDF's directions of most variance; "MiniLM, 128" are MiniLM's. "cosines" correlate the cosines of pairs
+    of new films with the teacher's. Speed is texts a second on one thread, 200 reviews, nothing cached, median of
+    five. Intervals, of differences to MiniLM and to TF-IDF, are over draws and users, or draws and reviews.
     """
-    films = load_movielens()
     data = Reviews.read()
-    reviews, film_texts = data.table["text"].tolist(), films.items["text"].tolist()
-    texts = film_texts + reviews[:6000]
-    tokens = WordPieces(assets.locate("minilm") / "tokenizer.json")
-    teacher = TextEncoder()
-    strengths = []
-    aside = np.random.default_rng(0).permutation(len(texts)) < len(texts) // 10
-    held, kept = ([text for text, out in zip(texts, aside, strict=True) if out == side] for side in (True, False))
-    for l2 in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3):
-        cosines = _cosines(StaticEncoder(l2=l2).distill(teacher, tokens, kept).encode(held))
-        strengths.append({"l2": l2, "cosines": float(np.corrcoef(cosines, _cosines(teacher.encode(held)))[0, 1])})
-    chosen = max(strengths, key=lambda row: row["cosines"])["l2"]
-    encoders: dict[str, Encoder] = {"MiniLM": teacher, "TF-IDF": TfidfEncoder()}
-    for d in (32, 64, 128, 256):
-        encoders[f"table, {d}"] = StaticEncoder(d, l2=chosen).distill(teacher, tokens, texts)
-    encoders["table, 128, words alone"] = StaticEncoder(128, l2=1e9).distill(teacher, tokens, texts)
-    encoders["LSA, 128"] = Lsa(128).fit(texts)
-    rows: list[dict[str, Any]] = []
-    true_cosines = _cosines(teacher.encode(film_texts))
-    yes = data.y[:, 1]
-    scores: dict[str, np.ndarray] = {}
-    for name, encoder in tqdm(encoders.items(), desc="encoders"):
-        row: dict[str, Any] = {"encoder": name}
-        row["bytes"] = encoder.size if isinstance(encoder, StaticEncoder) else None
-        if encoder is teacher:
-            row["bytes"] = (assets.locate("minilm") / "model.safetensors").stat().st_size
-        row["new films"] = float(np.mean(ndcgs := _new_films(encoder)))
-        row["draws"] = ndcgs
-        fitted = encoder.fit(reviews[:6000]) if isinstance(encoder, TfidfEncoder) else encoder
-        x = fitted.encode(reviews)
-        scores[name] = linear(["yes"], (x[:750], yes[:750, None]), (x[750:1000], yes[750:1000, None]), x[-3000:])
-        found = against([scores[name]], [scores["MiniLM"]], yes[-3000:], 0, auc)
-        row |= dict(zip(("recommended", "lead", "low", "high"), found, strict=True))
-        row |= {f"films {end}": value for end, value in lead_by_draw(ndcgs, rows[0]["draws"]).items()} if rows else {}
-        if not isinstance(encoder, TfidfEncoder):
-            row["cosines"] = float(np.corrcoef(true_cosines, _cosines(encoder.encode(film_texts)))[0, 1])
-        fresh = TextEncoder(cache=False) if encoder is teacher else fitted
-        began = time.perf_counter()
-        fresh.encode(reviews[:500])
-        row["texts a second"] = 500 / (time.perf_counter() - began)
+    read = data.table["text"].tolist()[:6000]
+    work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator")
+    done = list(tqdm(work(delayed(_new_films)(read, seed) for seed in range(DRAWS)), desc="draws", total=DRAWS))
+    encoders = _encoders([*load_movielens().items["text"], *read], done[0]["l2"])
+    scores = _recommended(data, encoders)
+    texts = data.table["text"].tolist()[:200]
+    rows = []
+    for name in done[0]["ndcg"]:
+        ndcg = pd.DataFrame([one["ndcg"][name] for one in done])  # (draws, users)
+        row: dict[str, Any] = {"encoder": name, "new films": float(ndcg.mean(axis=1).mean())}
+        row["draws"] = ndcg.mean(axis=1).tolist()
+        row["cosines"] = float(np.mean([one["cosines"][name] for one in done])) if name in done[0]["cosines"] else None
+        for other in ("MiniLM", "TF-IDF"):
+            theirs = pd.DataFrame([one["ndcg"][other] for one in done])
+            row |= {f"films {part} {other}": v for part, v in _two_ways(ndcg - theirs).items()}
+        if name in encoders:
+            for other in ("MiniLM", "TF-IDF"):
+                value, *lead = against(scores[name], scores[other], data.y[-3000:, 1], 0, auc)
+                row["recommended"] = value
+                row |= {f"{part} {other}": v for part, v in zip(("lead", "low", "high"), lead, strict=True)}
+            row["texts a second"] = _speed(TextEncoder(cache=False) if name == "MiniLM" else encoders[name], texts)
+            row["bytes"] = _size(encoders[name])
         rows.append(row)
-    return {"table": rows, "strengths": strengths}
+    return {"table": rows, "l2": [one["l2"] for one in done]}
+
+
+def _encoders(texts: Sequence[str], l2: float) -> dict[str, Encoder]:
+    teacher, tokens = TextEncoder(), WordPieces(assets.locate("minilm") / "tokenizer.json")
+    words = TfidfEncoder().fit(texts)
+    found: dict[str, Encoder] = {"MiniLM": teacher, "MiniLM, 128": Projected(teacher, 128).learn(texts)}
+    found |= {"TF-IDF": words, "LSA, 128": Projected(words, 128).learn(texts)}
+    found |= {f"table, {d}": StaticEncoder(d, l2=l2).distill(teacher, tokens, texts) for d in SIZES}
+    return found | {"table, 128, words alone": StaticEncoder(128, l2=1e9).distill(teacher, tokens, texts)}
+
+
+def _new_films(reviews: Sequence[str], seed: int) -> dict[str, Any]:
+    """Return each user's nDCG@10 over films that nobody has rated, by encoder, and how the cosines agree."""
+    train, test = splits.cold_items(load_movielens(), 0.2, seed=seed)
+    inner, valid = splits.cold_items(train, 0.2, seed=100 + seed)
+    films = np.array(train.items["text"].tolist(), dtype=object)
+    new = np.unique(test.item_index)
+    old = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(films)), new))
+    held, kept = films[old[: len(old) // 10]], films[old[len(old) // 10 :]]
+    teacher, tokens = TextEncoder(), WordPieces(assets.locate("minilm") / "tokenizer.json")
+
+    def agreement(encoder: Encoder, texts: Sequence[str]) -> float:
+        return float(np.corrcoef(_cosines(encoder.encode(list(texts))), _cosines(teacher.encode(list(texts))))[0, 1])
+
+    tables = {l2: StaticEncoder(l2=l2).distill(teacher, tokens, [*kept, *reviews]) for l2 in L2}
+    l2 = max(L2, key=lambda value: agreement(tables[value], held))
+    encoders = _encoders([*films[old], *reviews], l2)
+    encoders["table, 128, catalogue read"] = StaticEncoder(128, l2=l2).distill(teacher, tokens, [*films, *reviews])
+    found: dict[str, Any] = {"l2": l2, "ndcg": {}, "cosines": {}}
+    for name, encoder in encoders.items():
+
+        def per_user(strength: float, learn: Any, asked: Any, encoder: Encoder = encoder) -> pd.Series:
+            fitted = TextRecommender(encoder, l2=strength).fit(learn)
+            return evaluate(fitted, learn, asked, candidates=np.unique(asked.item_index)).per_user["ndcg"]
+
+        best = max(STRENGTH, key=lambda strength: float(per_user(strength, inner, valid).mean()))
+        found["ndcg"][name] = per_user(best, train, test)
+        if "TF-IDF" not in name and "LSA" not in name:
+            found["cosines"][name] = agreement(encoder, films[new])
+    return found
+
+
+def _recommended(data: Reviews, encoders: Mapping[str, Encoder]) -> dict[str, list[np.ndarray]]:
+    """Return what a logistic regression says of 3,000 reviews after 1,000 others, ten draws of these."""
+    scores: dict[str, list[np.ndarray]] = {}
+    for name, encoder in encoders.items():
+        x, yes = encoder.encode(data.table["text"].tolist()), data.y[:, 1:2]
+        for seed in range(SEEDS):
+            rows = np.random.default_rng(seed).permutation(6000)[:1000]
+            learn, stop = ((x[part], yes[part]) for part in (rows[:750], rows[750:]))
+            scores.setdefault(name, []).append(linear(["yes"], learn, stop, x[-3000:]))
+    return scores
+
+
+def _two_ways(leads: pd.DataFrame) -> dict[str, float]:
+    """Return the mean of differences (draws, users) and its interval over both; a user may lack a draw."""
+    values = leads.to_numpy()
+    rng = np.random.default_rng(0)
+    means = []
+    for _ in range(1000):
+        draws, users = (rng.integers(0, n, n) for n in values.shape)
+        means.append(np.nanmean(np.nanmean(values[draws][:, users], axis=1)))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {"lead": float(np.nanmean(values, axis=1).mean()), "low": float(low), "high": float(high)}
 
 
 def _cosines(vectors: np.ndarray) -> np.ndarray:
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    pairs = np.random.default_rng(0).integers(0, len(unit), (2, 20_000))
-    return np.einsum("nd,nd->n", unit[pairs[0]], unit[pairs[1]])
+    unit = unit_rows(vectors)
+    return (unit @ unit.T)[np.triu_indices(len(unit), 1)]
 
 
-def _new_films(encoder: Encoder) -> list[float]:
-    """Return nDCG@10 of a ridge on the vectors over films that nobody has rated, for five draws."""
-    values = []
-    for seed in range(5):
-        train, test = splits.cold_items(load_movielens(), 0.2, seed=seed)
-        inner, valid = splits.cold_items(train, 0.2, seed=100 + seed)
+def _size(encoder: Encoder) -> int | None:
+    """Return the bytes of a table with eight bits a number, or of a model's weights."""
+    if isinstance(encoder, StaticEncoder):
+        return encoder.size
+    if isinstance(encoder, TextEncoder):
+        return (assets.locate("minilm") / "model.safetensors").stat().st_size
+    return None
 
-        def ndcg(l2: float, learn: Any, asked: Any) -> float:
-            fitted = TextRecommender(encoder, l2=l2).fit(learn)
-            return float(evaluate(fitted, learn, asked, candidates=np.unique(asked.item_index)).mean["ndcg"])
 
-        best = max((1.0, 3.0, 10.0, 30.0, 100.0, 300.0), key=lambda l2: ndcg(l2, inner, valid))
-        values.append(ndcg(best, train, test))
-    return values
+def _speed(encoder: Encoder, texts: Sequence[str]) -> float:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        encoder.encode(texts)
+        seconds.append(time.perf_counter() - began)
+    torch.set_num_threads(threads)
+    return len(texts) / float(np.median(seconds))
 
 
 @experiment
 def one_for_many() -> dict[str, Any]:
     """Distil an ensemble of ten into one model of the same form, by soft labels on reviews without labels.
 
-    300 labeled reviews; the ten differ in seed and in the rows drawn, with replacement. The student learns the mean of
-    their predictions on 5,000 other reviews. Against one model on the labels; a student of that one; a student of the
-    ten rounded to yes or no. All choose the learning rate on 75 reviews more. Ten draws; intervals, of the difference
-    to one model, are over draws and the 3,000 reviews of the test.
+    300 labeled reviews; the ten differ in seed and in the rows drawn, with replacement ("ten seeds": in seed only). The
+    student learns the mean of their predictions on 5,000 other reviews. Against one model on the labels; a ridge and a
+    logistic regression; a student of the one; a student of the ten whose recommendation is rounded to yes or no, at one
+    half, or at the share of yes among the labels. All choose the learning rate on 75 reviews more. Ten draws;
+    intervals, of the differences to one model and to the ten, are over draws and the 3,000 reviews of the test.
     """
     data = Reviews.read()
-    test = slice(-3000, None)
-    y = data.y[:, :2]
-    found: dict[str, list[np.ndarray]] = {}
-    for seed in tqdm(range(SEEDS), desc="draws"):
-        drawn = np.random.default_rng(seed).permutation(len(data.x) - 3000)
-        learn, stop, unlabeled = drawn[:300], drawn[300:375], drawn[375:5375]
-        valid = data.x[stop], y[stop]
-        rng = np.random.default_rng(100 + seed)
-        single = tuned(KINDS[:2], (data.x[learn], y[learn]), valid, seed=seed)
-        ten = []
-        for i in range(10):
-            again = rng.choice(learn, len(learn))
-            ten.append(tuned(KINDS[:2], (data.x[again], y[again]), valid, seed=10 * seed + i))
-        soft = mean_predictions(ten, data.x[unlabeled])
-        hard = soft.copy()
-        hard[:, 1] = soft[:, 1] > 0.5
-        found.setdefault("one model", []).append(single.predict(data.x[test]))
-        found.setdefault("ensemble of ten", []).append(mean_predictions(ten, data.x[test]))
-        taught = {
-            "student of the ten": soft,
-            "student of the ten, yes or no": hard,
-            "student of the one": single.predict(data.x[unlabeled]),
-        }
-        for name, labels in taught.items():
-            student = tuned(KINDS[:2], (data.x[unlabeled], labels), valid, steps=2000, seed=seed)
-            found.setdefault(name, []).append(student.predict(data.x[test]))
+    work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator")
+    done = list(tqdm(work(delayed(_taught)(data, seed) for seed in range(SEEDS)), desc="draws", total=SEEDS))
+    found = {name: [predictions[name] for predictions, _ in done] for name in done[0][0]}
     rows = []
     for name, predictions in found.items():
         for t, (label, score) in enumerate((("rating", rmse), ("recommended", auc))):
-            value, lead, low, high = against(predictions, found["one model"], data.y[test][:, t], t, score)
-            rows.append({"model": name, "task": label, "value": value, "lead": lead, "low": low, "high": high})
-    return {"table": rows}
+            row: dict[str, Any] = {"model": name, "task": label}
+            for other in ("one model", "ensemble of ten"):
+                row["value"], *lead = against(predictions, found[other], data.y[-3000:, t], t, score)
+                row |= {f"{part} {other}": v for part, v in zip(("lead", "low", "high"), lead, strict=True)}
+            rows.append(row)
+    return {
+        "table": rows,
+        "said no": float(np.mean([share for _, share in done])),
+        "no": float(1 - data.y[:, 1].mean()),
+    }
+
+
+def _taught(data: Reviews, seed: int) -> tuple[dict[str, np.ndarray], float]:
+    """Return each model's predictions of the test, and the share of texts that the ten call a no at one half."""
+    y, asked = data.y[:, :2], data.x[-3000:]
+    drawn = np.random.default_rng(seed).permutation(len(data.x) - 3000)
+    learn, stop, unlabeled = drawn[:300], drawn[300:375], drawn[375:5375]
+    labeled, valid = (data.x[learn], y[learn]), (data.x[stop], y[stop])
+    rng = np.random.default_rng(100 + seed)
+    single = tuned(KINDS[:2], labeled, valid, seed=seed)
+    bags = [rng.choice(learn, len(learn)) for _ in range(10)]
+    ten = [tuned(KINDS[:2], (data.x[b], y[b]), valid, seed=10 * seed + i) for i, b in enumerate(bags)]
+    seeds = [tuned(KINDS[:2], labeled, valid, seed=10 * seed + i) for i in range(10)]
+    soft = mean_predictions(ten, data.x[unlabeled])
+    halves, shares = soft.copy(), soft.copy()
+    halves[:, 1] = soft[:, 1] > 0.5
+    shares[:, 1] = soft[:, 1] > np.quantile(soft[:, 1], 1 - y[learn, 1].mean())
+    found = {
+        "one model": single.predict(asked),
+        "linear": linear(KINDS[:2], labeled, valid, asked),
+        "ten seeds": mean_predictions(seeds, asked),
+        "ensemble of ten": mean_predictions(ten, asked),
+    }
+    taught = {
+        "student of the ten": soft,
+        "student of the ten, yes above one half": halves,
+        "student of the ten, yes at the labels' share": shares,
+        "student of the one": single.predict(data.x[unlabeled]),
+    }
+    for name, labels in taught.items():
+        found[name] = tuned(KINDS[:2], (data.x[unlabeled], labels), valid, steps=2000, seed=seed).predict(asked)
+    return found, float(1 - halves[:, 1].mean())

@@ -16,6 +16,7 @@ from llmrec_lite.language.batches import random_seed
 Kind = Literal["number", "yes"]
 Sharing = Literal["bottom", "experts", "alone"]
 Combine = Literal["sum", "uncertainty", "surgery"]
+Keep = Literal["each", "sum"]
 
 
 class SharedBottom(nn.Module):
@@ -135,6 +136,8 @@ class MultiTask:
         learning_rate: of Adam.
         weight_decay: of AdamW.
         look_every: updates from one look at the validation rows to the next; the best is kept.
+        keep: what "best" means where parameters are shared: "each" keeps for every task the weights that were best for
+            it, so one training gives a network a task; "sum" keeps one network, by the sum of the tasks' losses.
         seed: of first weights and batches.
         options: of `SharedBottom` or `GatedExperts`.
 
@@ -153,6 +156,7 @@ class MultiTask:
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
         look_every: int = 50,
+        keep: Keep = "each",
         seed: int = 0,
         **options: Any,
     ) -> None:
@@ -160,11 +164,13 @@ class MultiTask:
             raise ValueError(f'kinds must be "number" or "yes" for each task, not {kinds!r}')
         if sharing not in ("bottom", "experts", "alone") or combine not in ("sum", "uncertainty", "surgery"):
             raise ValueError(f"sharing={sharing!r} or combine={combine!r} is not one of those there are")
+        if keep not in ("each", "sum"):
+            raise ValueError(f'keep must be "each" or "sum", not {keep!r}')
         if min(steps, batch_size, look_every) < 1:
             raise ValueError("steps, batch_size and look_every must be at least 1")
         self.kinds, self.sharing, self.combine = tuple(kinds), sharing, combine
         self.steps, self.batch_size, self.look_every, self.seed = steps, batch_size, look_every, seed
-        self.learning_rate, self.weight_decay, self.options = learning_rate, weight_decay, options
+        self.learning_rate, self.weight_decay, self.keep, self.options = learning_rate, weight_decay, keep, options
 
     def fit(
         self,
@@ -175,7 +181,7 @@ class MultiTask:
         *,
         with_heads: bool = False,
     ) -> Self:
-        """Learn from labeled rows; `valid_loss_` is the sum of the tasks' losses on `valid`, nan without.
+        """Learn from labeled rows; `valid_losses_` are the tasks' losses on `valid`, nan without.
 
         Args:
             x: (n, d) float32.
@@ -200,23 +206,26 @@ class MultiTask:
         self.mean_ = np.where(numbers, np.nanmean(y, 0), 0)
         self.scale_ = np.where(numbers & (np.nanstd(y, 0) > 0), np.nanstd(y, 0), 1)
         groups = [[t] for t in range(len(self.kinds))] if self.sharing == "alone" else [list(range(len(self.kinds)))]
-        self.groups_ = groups
-        trained = []
+        self.networks_: list[SharedBottom | GatedExperts] = []  # one a task
+        losses: list[float] = []
         for place, group in enumerate(groups):
             network = self._network(x.shape[1], len(group), random_seed(self.seed, place))
             if start is not None:
                 theirs = start.networks_[place if with_heads else 0]
                 _take_over(network if with_heads else network.shared, theirs if with_heads else theirs.shared)
-            trained.append(self._trained(network, x, y, valid, group, place))
-        self.networks_: list[SharedBottom | GatedExperts] = [network for network, _ in trained]
-        self.valid_loss_ = sum(value for _, value in trained)
+            kept, values = self._trained(network, x, y, valid, group, place)
+            self.networks_ += kept
+            losses += values
+        self.valid_losses_ = np.array(losses)
         return self
 
     def outputs(self, x: np.ndarray) -> Tensor:
         """Return standardized numbers and logits, (n, tasks)."""
+        inputs, columns = torch.from_numpy(np.asarray(x, np.float32)), []
         with torch.no_grad():
-            parts = [network(torch.from_numpy(np.asarray(x, np.float32))) for network in self.networks_]
-        return torch.cat(parts, dim=1)  # groups are in the order of the tasks
+            for t, network in enumerate(self.networks_):
+                columns.append(network(inputs)[:, 0 if self.sharing == "alone" else t])
+        return torch.stack(columns, dim=1)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return numbers in their own units and probabilities of yes, (n, tasks) float32."""
@@ -255,20 +264,26 @@ class MultiTask:
         valid: tuple[np.ndarray, np.ndarray] | None,
         group: list[int],
         place: int,
-    ) -> tuple[SharedBottom | GatedExperts, float]:
+    ) -> tuple[list[SharedBottom | GatedExperts], list[float]]:
+        """Return a network for each task of the group, and its loss on the validation rows."""
         kinds = [self.kinds[t] for t in group]
         inputs, targets = torch.from_numpy(np.asarray(x, np.float32)), self._targets(y)[:, group]
         weights = torch.zeros(len(group), requires_grad=True)  # log variances
         parameters = [*network.parameters(), *([weights] if self.combine == "uncertainty" else [])]
         optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
         rng = np.random.default_rng(random_seed(self.seed, place, 1))
-        best: tuple[float, dict[str, Tensor]] | None = None
+        best = [(float("inf"), network)] * len(group)
         order = np.empty(0, int)
         for step in range(self.steps + 1):
             if valid is not None and (step % self.look_every == 0 or step == self.steps):
-                value = self._loss(network, valid, group, kinds)
-                if best is None or value < best[0]:
-                    best = value, copy.deepcopy(network.state_dict())
+                values = self._losses(network, valid, group, kinds)
+                if self.keep == "sum":
+                    better = [sum(values) < sum(value for value, _ in best)] * len(group)
+                else:
+                    better = [value < old for value, (old, _) in zip(values, best, strict=True)]
+                if any(better):
+                    now = copy.deepcopy(network)
+                    best = [(v, now) if is_ else old for is_, v, old in zip(better, values, best, strict=True)]
             if step == self.steps:
                 break
             if len(order) < self.batch_size:
@@ -286,17 +301,16 @@ class MultiTask:
                 for parameter, part in zip(shared, cleared.split([p.numel() for p in shared]), strict=True):
                     parameter.grad = part.view_as(parameter)
             optimizer.step()
-        if best is None:
-            return network, float("nan")
-        network.load_state_dict(best[1])
-        return network, best[0]
+        if valid is None:
+            return [network] * len(group), [float("nan")] * len(group)
+        return [kept for _, kept in best], [value for value, _ in best]
 
-    def _loss(
+    def _losses(
         self, network: nn.Module, valid: tuple[np.ndarray, np.ndarray], group: list[int], kinds: Sequence[Kind]
-    ) -> float:
+    ) -> list[float]:
         with torch.no_grad():
             outputs = network(torch.from_numpy(np.asarray(valid[0], np.float32)))
-            return float(task_losses(outputs, self._targets(valid[1])[:, group], kinds).sum())
+            return task_losses(outputs, self._targets(valid[1])[:, group], kinds).tolist()
 
 
 def _take_over(mine: nn.Module, theirs: nn.Module) -> None:

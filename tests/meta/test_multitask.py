@@ -152,8 +152,20 @@ def test_the_best_look_is_kept():
     valid = x[80:], y[80:]
     model = MultiTask(["number", "yes"], steps=300, learning_rate=0.05, look_every=10).fit(x[:30], y[:30], valid)
     last = MultiTask(["number", "yes"], steps=300, learning_rate=0.05, look_every=10).fit(x[:30], y[:30])
-    group, kinds = [0, 1], ["number", "yes"]
-    assert model._loss(model.networks_[0], valid, group, kinds) < last._loss(last.networks_[0], valid, group, kinds)
+    kept, ended = (task_losses(m.outputs(x[80:]), m._targets(y[80:]), m.kinds) for m in (model, last))
+    assert (kept < ended).all()
+    np.testing.assert_allclose(model.valid_losses_, kept, rtol=1e-5)
+
+
+def test_each_task_stops_when_it_is_best():
+    x, y = made_up(120)
+    valid = x[80:], y[80:]
+    options = {"steps": 300, "learning_rate": 0.05, "look_every": 10}
+    each, one = (MultiTask(["number", "yes"], keep=s, **options).fit(x[:30], y[:30], valid) for s in ("each", "sum"))
+    assert (each.valid_losses_ <= one.valid_losses_ + 1e-7).all()
+    assert each.valid_losses_.sum() < one.valid_losses_.sum()
+    assert each.networks_[0] is not each.networks_[1]
+    assert one.networks_[0] is one.networks_[1]
 
 
 def test_another_model_to_start_from():
@@ -185,7 +197,7 @@ def test_a_start_that_is_best_is_kept():
     wild = MultiTask(["number", "yes"], steps=5, learning_rate=1.0, look_every=5)
     wild.fit(x, y, (x, y), source, with_heads=True)
     np.testing.assert_allclose(wild.predict(x), source.predict(x), atol=1e-5)
-    assert wild.valid_loss_ == pytest.approx(
+    assert wild.valid_losses_.sum() == pytest.approx(
         float(
             task_losses(
                 source.outputs(x),
@@ -195,7 +207,7 @@ def test_a_start_that_is_best_is_kept():
         ),
         rel=1e-5,
     )
-    assert np.isnan(MultiTask(["number"], steps=1).fit(x, y[:, :1]).valid_loss_)
+    assert np.isnan(MultiTask(["number"], steps=1).fit(x, y[:, :1]).valid_losses_).all()
 
 
 def test_seeds_repeat_and_leave_no_trace():
@@ -214,6 +226,7 @@ def test_seeds_repeat_and_leave_no_trace():
         (lambda: MultiTask(["stars"]), "kinds must be"),
         (lambda: MultiTask(["yes"], "both"), "sharing='both'"),
         (lambda: MultiTask(["yes"], combine="max"), "combine='max'"),
+        (lambda: MultiTask(["yes"], keep="last"), "keep must be"),
         (lambda: MultiTask(["yes"], steps=0), "must be at least 1"),
         (lambda: MultiTask(["yes"]).fit(np.ones((3, 2)), np.ones((3, 2))), "3 rows and 1 tasks"),
         (lambda: MultiTask(["yes"]).fit(np.ones((3, 2)), np.full((3, 1), np.nan)), "task 0 has no label"),

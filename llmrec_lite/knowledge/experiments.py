@@ -1,0 +1,127 @@
+"""Experiments of chapter 16 that take longer than a chapter may; see `llmrec_lite.experiments` for the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sklearn.utils.parallel import Parallel, delayed
+from tqdm.auto import tqdm
+
+from llmrec_lite import splits
+from llmrec_lite.data import Dataset, load_movielens
+from llmrec_lite.evaluate import Report, compare, evaluate, search
+from llmrec_lite.experiments import settings
+from llmrec_lite.knowledge.metaknowledge import Correction, LSTM4Rec, MetaKnowledge, Pooled
+from llmrec_lite.recommenders import ALS, SASRec
+from llmrec_lite.recommenders.base import BaseRecommender
+from llmrec_lite.results import experiment
+
+Make = Callable[..., BaseRecommender]
+SEEDS = 5
+
+CORRECTED = {"learning_rate": [0.003, 0.01], "dropout": [0.3, 0.5], "epochs": [8, 15, 30]}
+TUNED_ON = {"learning_rate": [0.0003, 0.001, 0.003], "scale": [4.0, 12.0], "epochs": [3, 10]}
+HISTORIES = {"epochs": [20], "dropout": [0.3, 0.5], "learning_rate": [0.002, 0.004, 0.008]}
+
+
+class _Begun(BaseRecommender):
+    """Begin with factors of ALS on the same data, of the setting that chapter 3 chose inside train."""
+
+    def __init__(self, correction: Correction, seed: int = 0, **setting: Any) -> None:
+        self.correction, self.seed, self.setting = correction, seed, setting
+
+    def _fit(self, train: Dataset) -> None:
+        als = ALS(factors=64, alpha=4.0, l2=40.0, seed=self.seed).fit(train)
+        start = als.user_, als.item_
+        self.model_ = MetaKnowledge(self.correction, start=start, seed=self.seed, **self.setting).fit(train)
+
+    def _score(self, users: Any) -> Any:
+        return self.model_.score(users)
+
+
+def _of(make: Make, fixed: dict[str, Any]) -> Make:
+    return lambda **setting: make(**fixed, **setting)
+
+
+def _measured(
+    name: str, make: Make, fixed: dict[str, Any], grid: Mapping[str, Sequence[Any]], parts: Sequence[Dataset]
+) -> tuple[str, dict[str, Any], list[dict[str, Any]], Report, list[float]]:
+    """Choose inside train, then fit with five seeds; the report holds each user's mean over them."""
+    inner, valid, train, test = parts
+    tried = search(_of(make, fixed), list(settings(grid)), inner, valid).astype(object).to_dict("records")
+    chosen = {key: tried[0][key] for key in grid}
+    reports = [evaluate(make(**fixed, **chosen, seed=seed).fit(train), train, test) for seed in range(SEEDS)]
+    mean = sum(report.per_user for report in reports) / SEEDS
+    runs = [float(report.mean["ndcg"]) for report in reports]
+    return name, chosen, tried, replace(reports[0], name=name, per_user=mean), runs
+
+
+Models = Mapping[str, tuple[Make, dict[str, Any], Mapping[str, Sequence[Any]]]]
+
+
+def _table(models: Models, parts: Sequence[Dataset], against: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return a row a model with its leads over others, and what was tried."""
+    work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator_unordered")
+    jobs = (delayed(_measured)(name, *model, parts) for name, model in models.items())
+    done = {found[0]: found[1:] for found in tqdm(work(jobs), total=len(models), desc="models")}
+    rows = []
+    for name in models:
+        chosen, _, report, runs = done[name]
+        row: dict[str, Any] = {"model": name, "setting": chosen, "runs": runs, **report.mean.to_dict()}
+        row |= dict(zip(("ndcg_low", "ndcg_high"), report.interval.loc["ndcg"], strict=True))
+        for other in against.get(name, ()):
+            lead = compare(report, done[other][2]).loc["ndcg"]
+            row |= {
+                f"lead over {other}": lead["difference"],
+                f"low {other}": lead["low"],
+                f"high {other}": lead["high"],
+            }
+        rows.append(row)
+    return {"table": rows, "tried": {name: done[name][1] for name in models}}
+
+
+@experiment
+def corrected() -> dict[str, Any]:
+    """Correct the dot product for every pair, or not: twelve settings a model, chosen inside train.
+
+    The split of `top10`, outer and inner, five seeds. "none" is plain matrix factorization, "vector" has learned
+    weights of the factors, "network" corrects every pair; each begins at random, or with the factors of ALS and is then
+    trained on. Intervals, of the difference to the same beginning without a correction, are over users.
+    """
+    train, test = splits.recommenders_split(load_movielens())
+    inner, valid = splits.recommenders_split(train, seed=1)
+    models: dict[str, Any] = {}
+    for correction in ("none", "vector", "network"):
+        models[correction] = MetaKnowledge, {"correction": correction}, CORRECTED
+        models[f"ALS, then {correction}"] = _Begun, {"correction": correction}, TUNED_ON
+    models["ALS"] = ALS, {"factors": 64}, {"alpha": [2.0, 4.0, 8.0], "l2": [20.0, 40.0, 60.0, 80.0]}
+    begun = [name for name in models if name.startswith("ALS, then")]
+    against = {"vector": ["none"], "network": ["none", "vector"]}
+    against |= {name: ["ALS", "ALS, then none"] for name in begun if name != "ALS, then none"}
+    against["ALS, then none"] = ["ALS"]
+    return _table(models, [inner, valid, train, test], against)
+
+
+@experiment
+def histories() -> dict[str, Any]:
+    """Make a state of a history: a mean, a mean by distance, attention, both, an LSTM, a Transformer.
+
+    Next item, the protocol of `next_item`: six settings a model chosen inside train, five seeds. All train with a
+    softmax over the catalogue for at most 20 epochs. Intervals of differences are over users.
+    """
+    train, test = splits.leave_last_out(load_movielens())
+    inner, valid = splits.leave_last_out(train)
+    pools = ["mean", "recency", "attention", "attention and recency"]
+    models: dict[str, Any] = {pool: (Pooled, {"pool": pool}, HISTORIES) for pool in pools}
+    models["LSTM"] = LSTM4Rec, {}, HISTORIES
+    models["Transformer"] = SASRec, {}, HISTORIES | {"learning_rate": [0.001, 0.002, 0.004]}
+    against = {
+        "recency": ["mean"],
+        "attention": ["mean", "recency"],
+        "attention and recency": ["mean", "recency", "attention"],
+        "LSTM": ["mean", "recency", "attention and recency"],
+        "Transformer": ["mean", "recency", "attention and recency"],
+    }
+    return _table(models, [inner, valid, train, test], against)
