@@ -21,7 +21,7 @@ from llmrec_lite.results import experiment
 Make = Callable[..., BaseRecommender]
 SEEDS = 5
 
-CORRECTED = {"learning_rate": [0.003, 0.01], "dropout": [0.3, 0.5], "epochs": [8, 15, 30]}
+CORRECTED = {"learning_rate": [0.01, 0.02], "dropout": [0.5, 0.65], "epochs": [30, 60]}
 TUNED_ON = {"learning_rate": [0.0003, 0.001, 0.003], "scale": [4.0, 12.0], "epochs": [3, 10]}
 HISTORIES = {"epochs": [20], "dropout": [0.3, 0.5], "learning_rate": [0.002, 0.004, 0.008]}
 
@@ -84,7 +84,7 @@ def _table(models: Models, parts: Sequence[Dataset], against: Mapping[str, Seque
 
 @experiment
 def corrected() -> dict[str, Any]:
-    """Correct the dot product for every pair, or not: twelve settings a model, chosen inside train.
+    """Correct the dot product for every pair, or not: eight to twelve settings a model, chosen inside train.
 
     The split of `top10`, outer and inner, five seeds. "none" is plain matrix factorization, "vector" has learned
     weights of the factors, "network" corrects every pair; each begins at random, or with the factors of ALS and is then

@@ -30,10 +30,15 @@ class Knowledge(nn.Module):
         d: length of the factors.
         correction: see above.
         hidden: units of the perceptron.
+
+    Raises:
+        ValueError: the correction is none of those named.
     """
 
     def __init__(self, d: int, correction: Correction, hidden: int = 64) -> None:
         super().__init__()
+        if correction not in ("none", "vector", "network"):
+            raise ValueError(f'correction must be "none", "vector" or "network", not {correction!r}')
         self.correction = correction
         if correction == "vector":
             self.k = nn.Parameter(torch.zeros(d))
@@ -105,7 +110,8 @@ class MetaKnowledge(BaseRecommender):
         device: "auto", "cpu", "cuda".
 
     Raises:
-        ValueError: the correction is none of those named, nothing is drawn, or, by `fit`, `start` does not fit.
+        ValueError: the correction is none of those named, nothing is drawn, or, by `fit`, `start` does not fit or
+            there is no interaction.
     """
 
     def __init__(
@@ -135,19 +141,19 @@ class MetaKnowledge(BaseRecommender):
         self.start, self.scale, self.seed, self.device, self.progress = start, scale, seed, device, progress
 
     def _fit(self, train: Dataset) -> None:
-        device = pick_device(self.device)
+        device, d = pick_device(self.device), self.d
         if self.start is not None:
-            self.d = self.start[0].shape[1]
-            shapes, expected = tuple(a.shape for a in self.start), ((train.n_users, self.d), (train.n_items, self.d))
+            d = self.start[0].shape[1]
+            shapes, expected = tuple(a.shape for a in self.start), ((train.n_users, d), (train.n_items, d))
             if shapes != expected:
                 raise ValueError(f"start has the shapes {shapes}, the data ask for {expected}")
         users, items = (torch.from_numpy(side.astype(np.int64)) for side in train.matrix().nonzero())
+        if not len(users):
+            raise ValueError("there is no interaction to learn from")
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
-            self.net_ = MetaKnowledgeNet(
-                train.n_users, train.n_items, self.d, self.correction, self.hidden, self.dropout
-            )
+            self.net_ = MetaKnowledgeNet(train.n_users, train.n_items, d, self.correction, self.hidden, self.dropout)
             if self.start is not None:
                 for table, factors in zip((self.net_.user, self.net_.item), self.start, strict=True):
                     table.weight.data.copy_(torch.from_numpy(factors * self.scale**0.5))
@@ -173,7 +179,7 @@ class MetaKnowledge(BaseRecommender):
                     optimizer.step()
                     schedule.step()
                     total += loss.item() * len(rows)
-                self.losses_.append(total / max(len(users), 1))
+                self.losses_.append(total / len(users))
 
     @torch.no_grad()
     def _score(self, users: np.ndarray) -> np.ndarray:
@@ -191,8 +197,8 @@ class PoolingNet(SequenceNet):
     """Make a state of a history by a weighted mean of its items; each place looks back only.
 
     The weight of item s for the state after item t is the softmax over s of a logit: 0 for "mean"; a learned number
-    for each distance t - s for "recency"; q(e_t) . k(e_s) / sqrt(d) for "attention" (Vaswani et al., 2017); the sum of
-    the two for "attention and recency". A linear layer follows.
+    for each distance t - s for "recency", the last one for all that is farther away; q(e_t) . k(e_s) / sqrt(d) for
+    "attention" (Vaswani et al., 2017); the sum of the two for "attention and recency". A linear layer follows.
 
     Shapes: items (n, t) -> states (n, t, d).
 
@@ -220,7 +226,7 @@ class PoolingNet(SequenceNet):
             logits = self.query(e) @ self.key(e).transpose(1, 2) / e.shape[-1] ** 0.5
         distance = torch.arange(t, device=items.device)[:, None] - torch.arange(t, device=items.device)
         if self.by_distance is not None:
-            logits = logits + self.by_distance[distance.clamp(min=0)]
+            logits = logits + self.by_distance[distance.clamp(0, len(self.by_distance) - 1)]
         may = (distance >= 0) & (items > 0)[:, None, :]
         # A place with nothing to look at would be nan; it gets zeros.
         return torch.softmax(logits.masked_fill(~may, -1e9), -1) * may

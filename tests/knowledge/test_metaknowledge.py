@@ -116,6 +116,15 @@ def test_bad_settings_are_named(options, message):
         MetaKnowledge(**options)
 
 
+def test_nothing_to_learn_from_is_named():
+    empty = pd.DataFrame({"user_id": [], "item_id": [], "rating": [], "timestamp": []})
+    items, users = pd.DataFrame({"item_id": [0, 1]}), pd.DataFrame({"user_id": [0]})
+    with pytest.raises(ValueError, match="no interaction"):
+        MetaKnowledge().fit(Dataset.from_frames(empty, items, users))
+    with pytest.raises(ValueError, match="correction must be"):
+        Knowledge(4, "netwrok")
+
+
 def test_dropout_is_off_when_scoring():
     net = MetaKnowledgeNet(3, 4, 8, "network", 8, dropout=0.9).eval()
     users, items = torch.tensor([0, 1]), torch.tensor([[0, 1], [2, 3]])
@@ -176,6 +185,14 @@ def test_nothing_to_look_at_is_finite_and_trains():
     assert torch.isfinite(out).all()
     out.sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
+
+
+def test_what_is_far_away_shares_the_last_distance():
+    net = PoolingNet(10, 8, 0.0, 2, "recency")
+    with torch.no_grad():
+        net.by_distance.copy_(torch.tensor([1.0, 0.0]))
+    weights = net.weights(torch.tensor([[1, 2, 3, 4]]))[0, 3]
+    torch.testing.assert_close(weights, torch.softmax(torch.tensor([0.0, 0.0, 0.0, 1.0]), 0))
 
 
 def test_unknown_pool_is_named():
