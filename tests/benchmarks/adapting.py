@@ -86,7 +86,7 @@ def races() -> list[Race]:
     own: dict[str, Callable[[], object]] = {name: work for name, work in second.items() if "llmrec" in name}
     size = f"{TASKS} tasks, {STEPS} steps"
     return [
-        Race(f"meta-gradient of {size}, second order", dict(against), MOST_SECOND, repeats=6),
+        Race(f"meta-gradient of {size}, second order", dict(against), MOST_SECOND, repeats=15),
         Race("the same by our own three paths (no target)", own, repeats=4),
-        Race(f"meta-gradient of {size}, first order", dict(first), MOST_FIRST, repeats=6),
+        Race(f"meta-gradient of {size}, first order", dict(first), MOST_FIRST, repeats=30),
     ]
