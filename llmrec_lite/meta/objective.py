@@ -110,6 +110,8 @@ def adapt_all(
         total = masked_mse(predictions, y, mask).sum()
         gradients = torch.autograd.grad(total, moving, create_graph=order == 2)
         moved = zip(names, moving, gradients, strict=True)
+        if isinstance(rates, float):  # one pass over the memory instead of two
+            return tuple(torch.sub(weight, gradient, alpha=rates) for _, weight, gradient in moved)
         return tuple(weight - rate_of(rates, name) * gradient for name, weight, gradient in moved)
 
     moving = tuple(weights[name].expand(len(y), *weights[name].shape) for name in names)
