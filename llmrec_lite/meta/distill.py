@@ -12,8 +12,8 @@ from typing import Protocol, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
@@ -116,14 +116,10 @@ class StaticEncoder:
         Raises:
             ValueError: the file is damaged, or of another format.
         """
-        from safetensors import safe_open
-
         try:
             with safe_open(str(path), "np") as file:
-                about = file.metadata() or {}
-            parts = load_file(str(path))
-            table, steps = parts["table"].numpy(), parts["steps"].numpy()
-        except (SafetensorError, KeyError, OSError) as error:
+                about, table, steps = file.metadata() or {}, file.get_tensor("table"), file.get_tensor("steps")
+        except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} is not a table of an encoder: {error}; make it anew with save") from error
         if about.get("format") != str(FORMAT):
             raise ValueError(f"{path} has the format {about.get('format')!r}, this version reads {FORMAT}")
