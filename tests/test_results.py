@@ -27,6 +27,8 @@ def made_up(monkeypatch, tmp_path):
     for name in (
         "experiments",
         "knowledge.experiments",
+        "knowledge.fact_experiments",
+        "knowledge.graph_experiments",
         "meta.cold_experiments",
         "meta.experiments",
         "meta.interview_experiments",

@@ -22,7 +22,7 @@ Make = Callable[..., BaseRecommender]
 SEEDS = 5
 
 CORRECTED = {"learning_rate": [0.01, 0.02], "dropout": [0.5, 0.65], "epochs": [30, 60]}
-TUNED_ON = {"learning_rate": [0.0003, 0.001, 0.003], "scale": [4.0, 12.0], "epochs": [3, 10]}
+TUNED_ON = {"learning_rate": [0.0001, 0.0003, 0.001], "scale": [4.0, 12.0, 24.0], "epochs": [3]}
 HISTORIES = {"epochs": [20], "dropout": [0.3, 0.5], "learning_rate": [0.002, 0.004, 0.008]}
 
 

@@ -46,7 +46,9 @@ def contenders(encoder: TextEncoder) -> dict[str, tuple[Any, Mapping[str, Sequen
     }
 
 
-def _best(make: Any, grid: Mapping[str, Sequence[Any]], train: Dataset, valid: Dataset, **how: Any) -> dict[str, Any]:
+def best_setting(
+    make: Any, grid: Mapping[str, Sequence[Any]], train: Dataset, valid: Dataset, **how: Any
+) -> dict[str, Any]:
     """Return the setting of the grid with the highest nDCG on `valid`."""
     tried = list(settings(grid))
     if len(tried) == 1:
@@ -68,7 +70,7 @@ def new_items() -> dict[str, Any]:
         new, inner_new = np.unique(test.item_index), np.unique(valid.item_index)
         reports: dict[str, Report] = {}
         for name, (make, grid) in contenders(encoder).items():
-            setting = _best(make, grid, inner, valid, candidates=inner_new)
+            setting = best_setting(make, grid, inner, valid, candidates=inner_new)
             reports[name] = report = evaluate(make(**setting).fit(train), train, test, candidates=new)
             low, high = report.interval.loc["ndcg"]
             row = {"model": name, "seed": seed, "setting": setting, "ndcg": report.mean["ndcg"]}
@@ -104,7 +106,7 @@ def sparse() -> dict[str, Any]:
         thin = train.with_interactions(rows[np.random.default_rng(0).random(len(rows)) < share])
         inner, valid = splits.recommenders_split(thin, seed=1)
         for name, (make, grid) in models.items():
-            setting = _best(make, grid, inner, valid)
+            setting = best_setting(make, grid, inner, valid)
             # Seen films of all of train are masked, so that every share ranks the same candidates.
             report = evaluate(make(**setting).fit(thin), train, test)
             low, high = report.interval.loc["ndcg"]

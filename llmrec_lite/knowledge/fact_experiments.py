@@ -1,0 +1,218 @@
+"""Experiments of chapter 17 on recommending with facts; see `llmrec_lite.experiments` for the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.utils.parallel import Parallel, delayed
+from tqdm.auto import tqdm
+
+from llmrec_lite import splits
+from llmrec_lite.data import Dataset, load_movielens
+from llmrec_lite.evaluate import Report, compare, evaluate
+from llmrec_lite.experiments import settings
+from llmrec_lite.knowledge.embedding import KnowledgeEmbedding
+from llmrec_lite.knowledge.graph import KnowledgeGraph, fact_matrix, fact_sentences, load_film_facts
+from llmrec_lite.knowledge.graph_experiments import dense_facts
+from llmrec_lite.knowledge.links import link_by_title, load_shipped_links
+from llmrec_lite.knowledge.recommend import CKE, FactAutoencoder, FactEncoder, GraphRecommender
+from llmrec_lite.language.encoder import TextEncoder
+from llmrec_lite.language.text_experiments import L2, best_setting
+from llmrec_lite.recommenders import DenoisingAutoencoder, TextRecommender
+from llmrec_lite.recommenders.text import Encoder, JoinedEncoder, TfidfEncoder
+from llmrec_lite.results import experiment
+
+SEEDS = 3
+AUTOENCODER = {"dropout": [0.5, 0.65], "l2": [150.0, 300.0, 700.0]}
+WEIGHTS = {"weight": [10.0, 20.0, 50.0, 100.0]}
+# The plain autoencoder may try as many settings as those that have a weight to choose.
+PLAIN = {"dropout": [0.4, 0.5, 0.6, 0.65, 0.7], "l2": [150.0, 300.0, 700.0, 1500.0, 3000.0]}
+# Films by how often they were met in train; "all" is the usual list.
+GROUPS = {"all": (0, np.inf), "at most 20": (0, 20), "21 to 100": (21, 100), "over 100": (101, np.inf)}
+
+
+def _shuffled(links: pd.Series, seed: int = 0) -> pd.Series:
+    """Link each film to the entity of another, as a control."""
+    return pd.Series(np.random.default_rng(seed).permutation(links.to_numpy()), links.index)
+
+
+def _genres(data: Dataset) -> sparse.csr_array:
+    """Return the genres that the catalogue names anyway, weighted as facts are."""
+    genres = data.items.assign(tail=data.items["genres"].str.split("|")).explode("tail")
+    facts = pd.DataFrame({"head": genres["item_id"].astype(str), "relation": "genre", "tail": genres["tail"]}).dropna()
+    return fact_matrix(facts, data.items.set_index("item_id").index.to_series().astype(str), data)[0]
+
+
+def fact_choices(data: Dataset) -> Iterator[tuple[str, sparse.csr_array]]:
+    """Each kind of facts of the comparison, (n_items, n_facts)."""
+    facts, right = load_film_facts(), link_by_title(data)
+    genre = facts["relation"] == "genre"
+    yield "facts, shipped links", fact_matrix(facts, load_shipped_links(), data)[0]
+    yield "facts, shuffled links", fact_matrix(facts, _shuffled(right), data)[0]
+    yield "facts, right links", fact_matrix(facts, right, data)[0]
+    yield "genres of the graph", fact_matrix(facts[genre], right, data)[0]
+    yield "facts but genres", fact_matrix(facts[~genre], right, data)[0]
+    yield "genres of the catalogue", _genres(data)
+
+
+def _by_group(model: Any, train: Dataset, test: Dataset, name: str) -> dict[str, Report]:
+    """Measure the usual list, and lists of the films of each group alone, for the users with such films in test."""
+    met = np.bincount(train.item_index, minlength=train.n_items)
+    reports = {}
+    for group, (low, high) in GROUPS.items():
+        films = np.flatnonzero((met >= low) & (met <= high))
+        part = test.with_interactions(test.interactions[np.isin(test.item_index, films)])
+        reports[group] = evaluate(model, train, part, candidates=films, name=name)
+    return reports
+
+
+def _autoencoder(name: str, make: Any, grid: Any, parts: Any) -> tuple[str, Any, list[Any], dict[str, Report]]:
+    inner, valid, train, test = parts
+    tried = [
+        {**setting, "ndcg": evaluate(make(**setting).fit(inner), inner, valid).mean["ndcg"]}
+        for setting in settings(grid)
+    ]
+    best = max(tried, key=lambda row: row["ndcg"])
+    chosen = {key: best[key] for key in grid}
+    return name, chosen, tried, _by_group(make(**chosen).fit(train), train, test, name)
+
+
+def _rows(name: str, setting: Any, reports: dict[str, Report], rivals: Mapping[str, dict[str, Report]]) -> list[Any]:
+    """Return a row for each group of films, with the lead over each rival."""
+    rows = []
+    for group, report in reports.items():
+        low, high = report.interval.loc["ndcg"]
+        row = {"model": name, "films": group, "setting": setting, "users": len(report.per_user)}
+        row |= {"ndcg": report.mean["ndcg"], "low": low, "high": high}
+        for rival, theirs in rivals.items():
+            lead = compare(report, theirs[group]).loc["ndcg"]
+            row |= {f"{column} over {rival}": lead[column] for column in ("difference", "low", "high")}
+        rows.append(row)
+    return rows
+
+
+@experiment
+def facts_fused() -> dict[str, Any]:
+    """Recommend films with and without facts about them: the denoising autoencoder, 24 or 25 settings each.
+
+    The split of `top10`; settings chosen inside train by the usual list. Besides the usual list, the films of each
+    group are ranked among themselves.
+    """
+    data = load_movielens()
+    train, test = splits.recommenders_split(data)
+    inner, valid = splits.recommenders_split(train, seed=1)
+    parts = [inner, valid, train, test]
+    models: dict[str, tuple[Any, Any]] = {"no facts": (DenoisingAutoencoder, PLAIN)}
+    models |= {name: (partial(FactAutoencoder, facts), WEIGHTS | AUTOENCODER) for name, facts in fact_choices(data)}
+    work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator_unordered")
+    jobs = [delayed(_autoencoder)(name, *model, parts) for name, model in models.items()]
+    done = {found[0]: found[1:] for found in tqdm(work(jobs), total=len(jobs), desc="models")}
+    others = ("no facts", "facts, shuffled links", "genres of the catalogue")
+    table = []
+    for name in models:
+        setting, _, reports = done[name]
+        rivals = others if name == "facts, right links" else others[:1]
+        table += _rows(name, setting, reports, {rival: done[rival][2] for rival in rivals})
+    return {"table": table, "tried": {name: found[1] for name, found in done.items()}}
+
+
+def _embedding_model(name: str, make: Any, grid: Any, parts: Any) -> tuple[str, Any, list[Any], dict[str, Report]]:
+    """As `_autoencoder`, for models with a seed: each user's mean over three seeds."""
+    _, chosen, tried, _ = found = _autoencoder(name, partial(make, seed=0), grid, parts)
+    _, _, train, test = parts
+    runs = [found[3]] + [_by_group(make(**chosen, seed=seed).fit(train), train, test, name) for seed in range(1, SEEDS)]
+    means = {
+        group: replace(runs[0][group], per_user=sum(run[group].per_user for run in runs) / SEEDS) for group in GROUPS
+    }
+    return name, chosen, tried, means
+
+
+def _in_one_graph(facts: pd.DataFrame | None, links: pd.Series | None, seed: int, **setting: Any) -> GraphRecommender:
+    return GraphRecommender(facts, links, KnowledgeEmbedding("complex", seed=seed, **setting))
+
+
+@experiment
+def facts_learned() -> dict[str, Any]:
+    """Learn vectors of facts and of tastes together: CKE, and one graph of people, films, facts and context.
+
+    The split of `top10`, three seeds, settings chosen inside train. "CKE, no facts" is the same factorization with the
+    entities left out. Lists as in `facts_fused`.
+    """
+    data = load_movielens()
+    train, test = splits.recommenders_split(data)
+    inner, valid = splits.recommenders_split(train, seed=1)
+    facts, right = dense_facts(), link_by_title(data)
+    graph = KnowledgeGraph.from_frame(facts)
+    cke, one = {"weight": [0.1, 1.0]}, {"epochs": [10, 20], "dropout": [0.5]}
+    models: dict[str, tuple[Any, Any]] = {
+        "CKE, no facts": (partial(CKE, graph, right), {"weight": [0.0]}),
+        "CKE, shipped links": (partial(CKE, graph, load_shipped_links()), cke),
+        "CKE, right links": (partial(CKE, graph, right), cke),
+        "one graph, no facts": (partial(_in_one_graph, None, None), one),
+        "one graph, right links": (partial(_in_one_graph, facts, right), one),
+    }
+    work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator_unordered")
+    jobs = [delayed(_embedding_model)(name, *model, [inner, valid, train, test]) for name, model in models.items()]
+    done = {found[0]: found[1:] for found in tqdm(work(jobs), total=len(jobs), desc="models")}
+    table = []
+    for name in models:
+        kind = name.split(",")[0]
+        table += _rows(name, done[name][0], done[name][2], {"no facts": done[f"{kind}, no facts"][2]})
+    return {"table": table, "tried": {name: found[1] for name, found in done.items()}}
+
+
+@experiment
+def new_films_facts() -> dict[str, Any]:
+    """Rank films that nobody has rated, by text, by facts and by both: the draws and the protocol of `new_items`.
+
+    "MiniLM, facts as sentences" reads who made a film as "By the director of Alien (1979)." behind its text. The films
+    named there are those most met in the part that a model may see.
+    """
+    data, encoder = load_movielens(), TextEncoder()
+    facts, right = load_film_facts(), link_by_title(data)
+    texts = data.items["text"].tolist()
+    matrix, shipped = (FactEncoder(fact_matrix(facts, k, data)[0], texts) for k in (right, load_shipped_links()))
+    encoders: dict[str, Encoder] = {
+        "TF-IDF": TfidfEncoder(),
+        "MiniLM": encoder,
+        "MiniLM + TF-IDF": JoinedEncoder([encoder, TfidfEncoder()]),
+        "facts": matrix,
+        "facts, shipped links": shipped,
+        "MiniLM + facts": JoinedEncoder([encoder, matrix]),
+        "MiniLM + facts, shipped links": JoinedEncoder([encoder, shipped]),
+        "MiniLM, facts as sentences": encoder,
+    }
+    table, gaps = [], []
+    for seed in tqdm(range(5), desc="draws"):
+        train, test = splits.cold_items(data, 0.2, seed=seed)
+        inner, valid = splits.cold_items(train, 0.2, seed=100 + seed)
+        new, inner_new = np.unique(test.item_index), np.unique(valid.item_index)
+        reports: dict[str, Report] = {}
+        for name, one in encoders.items():
+            told = [_told(part, known, facts, right) for part, known in ((inner, inner), (valid, inner))]
+            whole = [_told(part, known, facts, right) for part, known in ((train, train), (test, train))]
+            if not name.endswith("sentences"):
+                told, whole = [inner, valid], [train, test]
+            make = partial(TextRecommender, one)
+            setting = best_setting(make, {"l2": L2}, *told, candidates=inner_new)
+            reports[name] = report = evaluate(make(**setting).fit(whole[0]), whole[0], whole[1], candidates=new)
+            low, high = report.interval.loc["ndcg"]
+            row = {"model": name, "seed": seed, "setting": setting, "ndcg": report.mean["ndcg"]}
+            table.append({**row, "low": low, "high": high})
+        for name in ("facts", "MiniLM + facts", "MiniLM + facts, shipped links", "MiniLM, facts as sentences"):
+            gap = compare(reports[name], reports["MiniLM"]).loc["ndcg"]
+            gaps.append({"model": name, "seed": seed, **gap[["difference", "low", "high"]].to_dict()})
+    return {"table": table, "gaps": gaps}
+
+
+def _told(part: Dataset, known: Dataset, facts: pd.DataFrame, links: pd.Series) -> Dataset:
+    """Put the sentences of the facts behind the items' texts."""
+    sentences = fact_sentences(facts, links, known)
+    items = part.items.assign(text=[f"{t} {s}".strip() for t, s in zip(part.items["text"], sentences, strict=True)])
+    return replace(part, items=items)

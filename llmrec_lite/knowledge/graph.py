@@ -1,0 +1,230 @@
+"""Chapter 17: facts about films as a graph, with people and their context in it, as features and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from llmrec_lite import assets
+from llmrec_lite.cleaning import add_time_features
+from llmrec_lite.data import Dataset
+
+COLUMNS = ["head", "relation", "tail"]
+# What the graph says of films, in words; the other relations are these read backwards.
+FILM_RELATIONS = {
+    "film.film.actor": "actor",
+    "film.film.award_nomination": "nominated for",
+    "film.film.award_won": "won",
+    "film.film.cinematography": "cinematographer",
+    "film.film.country": "country",
+    "film.film.directed_by": "director",
+    "film.film.genre": "genre",
+    "film.film.language": "language",
+    "film.film.produced_by": "producer",
+    "film.film.production_companies": "company",
+    "film.film.rating": "age rating",
+    "film.film.sequel": "sequel",
+    "film.film.subjects": "subject",
+    "film.film.written_by": "writer",
+}
+
+
+@dataclass(frozen=True)
+class KnowledgeGraph:
+    """Facts (head, relation, tail) as numbers.
+
+    Attributes:
+        entities: the name of each entity.
+        relations: the name of each relation.
+        triples: (n, 3) int64: head, relation, tail.
+    """
+
+    entities: pd.Index
+    relations: pd.Index
+    triples: np.ndarray
+
+    @classmethod
+    def from_frame(cls, facts: pd.DataFrame) -> KnowledgeGraph:
+        """Make a graph of a frame with the columns head, relation, tail; facts that repeat count once.
+
+        Raises:
+            ValueError: a column is missing, a value is missing, or there is no fact.
+        """
+        if missing := [column for column in COLUMNS if column not in facts]:
+            raise ValueError(f"facts need the columns head, relation and tail; there is no {', '.join(missing)}")
+        facts = facts[COLUMNS].drop_duplicates()
+        if facts.empty or facts.isna().any(axis=None):
+            raise ValueError("there is no fact" if facts.empty else "a fact has a missing head, relation or tail")
+        entities = pd.Index(np.unique(facts[["head", "tail"]].to_numpy(dtype=str)))
+        relations = pd.Index(np.unique(facts["relation"].to_numpy(dtype=str)))
+        columns = [
+            index.get_indexer(facts[column].astype(str))
+            for index, column in zip((entities, relations, entities), COLUMNS, strict=True)
+        ]
+        return cls(entities, relations, np.stack(columns, 1).astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.triples)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the facts by name."""
+        head, relation, tail = self.triples.T
+        parts = self.entities[head], self.relations[relation], self.entities[tail]
+        return pd.DataFrame(dict(zip(COLUMNS, parts, strict=True)))
+
+    def split(self, fraction: float = 0.1, seed: int = 0) -> tuple[KnowledgeGraph, KnowledgeGraph]:
+        """Draw facts for a test whose entities and relations all stay in the rest; both parts keep the numbers.
+
+        Fewer than the fraction are drawn where too few facts can be spared.
+
+        Raises:
+            ValueError: the fraction is not between 0 and 1.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction must lie between 0 and 1, not {fraction!r}")
+        head, relation, tail = self.triples.T
+        degree = np.bincount(np.concatenate([head, tail]), minlength=len(self.entities))
+        uses = np.bincount(relation, minlength=len(self.relations))
+        taken = np.zeros(len(self), bool)
+        for fact in np.random.default_rng(seed).permutation(len(self)):
+            h, r, t = self.triples[fact]
+            if taken.sum() >= round(fraction * len(self)):
+                break
+            if degree[h] > 1 + (h == t) and degree[t] > 1 + (h == t) and uses[r] > 1:
+                taken[fact] = True
+                degree[h] -= 1
+                degree[t] -= 1
+                uses[r] -= 1
+        return tuple(  # type: ignore[return-value]
+            KnowledgeGraph(self.entities, self.relations, self.triples[part]) for part in (~taken, taken)
+        )
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """Return the graph with the names as nodes and the relation as each edge's key."""
+        graph = nx.MultiDiGraph()
+        graph.add_edges_from((h, t, r) for h, r, t in self.frame().itertuples(index=False, name=None))
+        return graph
+
+
+def load_triples() -> pd.DataFrame:
+    """Load the 91,631 Freebase triples that come with MovieLens 100K, as they are: head, relation, tail.
+
+    Zhao and others, "KB4Rec: A Data Set for Linking Knowledge Bases with Recommender Systems", Data Intelligence 1(2),
+    2019. Entities have numbers such as m.0f4_l, no names.
+    """
+    triples = pd.read_csv(assets.locate("movielens-100k") / "ml-100k.kg", sep="\t", quoting=3)
+    triples.columns = COLUMNS
+    return triples
+
+
+def load_film_facts() -> pd.DataFrame:
+    """Load the facts whose head is a film, each once: those that say the same backwards are left out."""
+    triples = load_triples()
+    facts = triples[triples["relation"].isin(FILM_RELATIONS)]
+    return facts.assign(relation=facts["relation"].map(FILM_RELATIONS)).reset_index(drop=True)
+
+
+def inverses(facts: pd.DataFrame) -> pd.DataFrame:
+    """Find relations that say the same backwards: relation, inverse, and the share of its facts that are there twice.
+
+    One row for each relation, with the relation that mirrors most of it; relations that nothing mirrors have none.
+    """
+    mirrored = facts.merge(facts, left_on=["head", "tail"], right_on=["tail", "head"], suffixes=("", "_back"))
+    both = mirrored.groupby(["relation", "relation_back"]).size()
+    share = both / facts.groupby("relation").size().reindex(both.index.get_level_values(0)).to_numpy()
+    table = share.rename("share").reset_index().set_axis(["relation", "inverse", "share"], axis=1)
+    return table.sort_values("share", ascending=False).drop_duplicates("relation").reset_index(drop=True)
+
+
+def fact_matrix(
+    facts: pd.DataFrame, links: Mapping[int, str] | pd.Series, data: Dataset, min_items: int = 2
+) -> tuple[sparse.csr_array, pd.DataFrame]:
+    """Make features of facts: one column for each pair (relation, tail) that at least `min_items` linked items share.
+
+    A column weighs log(n_items / how many items have it), and a row has length 1, or is zero for an item without a
+    link or without such a fact.
+
+    Args:
+        facts: heads are entities of items.
+        links: the entity of each item, by raw item id.
+        data: whose items; the order of the rows.
+        min_items: a fact that only one item has tells nothing about another.
+
+    Returns:
+        (n_items, n_facts) float64, and a frame with the relation and tail of each column.
+    """
+    linked = pd.DataFrame({"item": data.items_to_index(list(links.keys())), "head": list(links.values)})  # type: ignore[arg-type]
+    known = linked.merge(facts, on="head").drop_duplicates(["item", "relation", "tail"])
+    column = known.groupby(["relation", "tail"]).ngroup().to_numpy()
+    count = np.bincount(column)
+    keep = count[column] >= min_items
+    used, column = np.unique(column[keep], return_inverse=True)
+    weights = np.log(data.n_items / count[used])[column]
+    matrix = sparse.csr_array((weights, (known["item"].to_numpy()[keep], column)), shape=(data.n_items, len(used)))
+    length = np.sqrt((matrix**2).sum(1))
+    matrix = sparse.csr_array(sparse.diags_array(1 / np.where(length > 0, length, 1.0)) @ matrix)
+    names = known[["relation", "tail"]].drop_duplicates().sort_values(["relation", "tail"], ignore_index=True)
+    return matrix, names.iloc[used].reset_index(drop=True)
+
+
+def people_and_context(train: Dataset, links: pd.Series | None = None, liked: float = 4.0) -> pd.DataFrame:
+    """Return the facts that the ratings and the people's table hold, to put users, items and context into one graph.
+
+    User u is "user u" and liked the films rated `liked` or more; item i is its entity where it has one, else "item i".
+    What is known of people (age by tens, gender, occupation) and of the films (genres, decade) are facts, and so is
+    the context: the quarter of the day (UTC) in which a person mostly rates.
+    """
+    entity = {item: f"item {item}" for item in train.items["item_id"]} | ({} if links is None else links.to_dict())
+    parts: list[tuple[Iterable[object], str, Iterable[object]]] = []
+    ratings = train.interactions
+    good = ratings[ratings["rating"] >= liked]
+    parts.append(("user " + good["user_id"].astype(str), "liked", good["item_id"].map(entity)))
+    users = train.users
+    user = "user " + users["user_id"].astype(str)
+    if "age" in users:
+        parts.append((user, "age", (users["age"] // 10 * 10).astype(int).astype(str) + "s"))
+    parts += [(user, column, users[column]) for column in ("gender", "occupation") if column in users]
+    if train.has_timestamps and len(ratings):
+        hours = add_time_features(ratings)["hour"]
+        quarter = (hours // 6).map(dict(enumerate(("night", "morning", "afternoon", "evening"))))
+        mostly = quarter.groupby(ratings["user_id"]).agg(lambda part: part.mode().iloc[0])
+        parts.append(("user " + mostly.index.astype(str), "rates in the", mostly))
+    items = train.items
+    genres = items.assign(genre=items["genres"].str.split("|")).explode("genre").dropna(subset="genre")
+    genres = genres[genres["genre"] != ""]
+    parts.append((genres["item_id"].map(entity), "catalogue genre", "genre " + genres["genre"]))
+    dated = items.dropna(subset="year")
+    decade = (dated["year"].astype(int) // 10 * 10).astype(str) + "s films"
+    parts.append((dated["item_id"].map(entity), "decade", decade))
+    frames = [pd.DataFrame({"head": list(h), "relation": r, "tail": list(t)}) for h, r, t in parts]
+    return pd.concat(frames, ignore_index=True)
+
+
+def fact_sentences(
+    facts: pd.DataFrame, links: pd.Series, data: Dataset, relations: Sequence[str] = ("director", "writer"), n: int = 2
+) -> list[str]:
+    """Say of each item in words what it shares with others, "By the director of Alien (1979).", and so on.
+
+    The graph has no names for people, but films have titles. Named are the up to `n` most often met items of `data`
+    that share the most tails of a relation; an item without a link or without such a fact gets "". A film that the
+    catalogue has twice is not named beside itself.
+    """
+    met = np.bincount(data.item_index, minlength=data.n_items)
+    labels = data.labels()
+    entity = data.items["item_id"].map(links)
+    lines: list[list[str]] = [[] for _ in range(data.n_items)]
+    for relation in relations:
+        matrix, _ = fact_matrix(facts[facts["relation"] == relation], links, data)
+        shared = ((matrix != 0).astype(np.int64) @ (matrix != 0).astype(np.int64).T).tolil()
+        shared.setdiag(0)
+        for item, (others, counts) in enumerate(zip(shared.rows, shared.data, strict=True)):
+            found = sorted((-count, -met[other], other) for other, count in zip(others, counts, strict=True) if count)
+            films = {entity[other]: labels[other] for *_, other in reversed(found) if entity[other] != entity[item]}
+            if films:
+                lines[item].append(f"By the {relation} of {' and '.join([*films.values()][::-1][:n])}.")
+    return [" ".join(parts) for parts in lines]

@@ -1,0 +1,229 @@
+"""Chapter 17: recommenders that know facts about the items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import trange
+
+from llmrec_lite.data import Dataset
+from llmrec_lite.knowledge.embedding import KnowledgeEmbedding, KnowledgeNet, Scorer, both_ways, graph_loss
+from llmrec_lite.knowledge.graph import KnowledgeGraph, people_and_context
+from llmrec_lite.recommenders.base import BaseRecommender
+from llmrec_lite.recommenders.linear import DenoisingAutoencoder
+from llmrec_lite.recommenders.neural import pick_device
+
+
+class FactAutoencoder(DenoisingAutoencoder):
+    """The denoising autoencoder of chapter 3 with every fact as one more person, who met the items that it holds of.
+
+    The rows of facts are added below the matrix of interactions, times the root of `weight`; items that share facts
+    then look as if they had been met together, and an item that nobody has met still gets a score (collective matrix
+    factorization has the same idea: Singh and Gordon, KDD 2008).
+
+    Args:
+        facts: (n_items, n_facts), as of `fact_matrix`.
+        weight: how much a fact counts; 0 is the plain autoencoder.
+        dropout: as of `DenoisingAutoencoder`.
+        l2: as of `DenoisingAutoencoder`.
+
+    Raises:
+        ValueError: the weight is negative, or, by `fit`, the facts have a row too many or too few.
+    """
+
+    def __init__(self, facts: sparse.csr_array, weight: float = 50.0, dropout: float = 0.65, l2: float = 700.0) -> None:
+        if weight < 0:
+            raise ValueError(f"weight must not be negative, but is {weight!r}")
+        super().__init__(dropout, l2)
+        self.facts, self.weight = facts, weight
+
+    def _fit(self, train: Dataset) -> None:
+        if self.facts.shape[0] != train.n_items:
+            raise ValueError(f"there are facts for {self.facts.shape[0]} items, but the data have {train.n_items}")
+        super()._fit(train)
+
+    def _solve(self, gram: np.ndarray) -> np.ndarray:
+        return super()._solve(gram + self.weight * (self.facts @ self.facts.T).toarray())
+
+
+class FactEncoder:
+    """Facts with the face of an encoder, so that they can stand where a text's vector stands (`TextRecommender`).
+
+    Args:
+        facts: (n_items, n_facts), as of `fact_matrix`.
+        texts: the text of each item; items with the same text should have the same facts.
+    """
+
+    def __init__(self, facts: sparse.csr_array, texts: Sequence[str]) -> None:
+        if facts.shape[0] != len(texts):
+            raise ValueError(f"there are facts for {facts.shape[0]} items and {len(texts)} texts")
+        self.facts, self.row = facts, {text: row for row, text in enumerate(texts)}
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the facts of the items with these texts, (len(texts), n_facts) float32; zeros for other texts."""
+        found = np.array([self.row.get(text, -1) for text in texts])
+        vectors = self.facts[np.maximum(found, 0)].toarray().astype(np.float32)
+        vectors[found < 0] = 0.0
+        return vectors
+
+
+class CKENet(nn.Module):
+    """Matrix factorization in which an item is its own vector and that of its entity in the graph.
+
+    Shapes: users (n,), items (n, m) -> scores (n, m).
+    """
+
+    entity: Tensor  # of each item, (n_items,); -1 where there is none
+
+    def __init__(self, n_users: int, d: int, dropout: float, entity: Tensor, graph: KnowledgeNet) -> None:
+        super().__init__()
+        self.user, self.item = nn.Embedding(n_users, d), nn.Embedding(len(entity), d)
+        self.bias = nn.Embedding(len(entity), 1)
+        self.graph, self.dropout = graph, nn.Dropout(dropout)
+        self.register_buffer("entity", entity)
+        for table in (self.user, self.item):
+            nn.init.normal_(table.weight, std=0.1)
+        nn.init.zeros_(self.bias.weight)
+
+    def vectors(self, items: Tensor) -> Tensor:
+        """Return item + entity, (...) -> (..., d)."""
+        entity = self.entity[items]
+        return self.item(items) + self.graph.entity(entity.clamp(min=0)) * (entity >= 0)[..., None]
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """Return the score of each pair."""
+        vectors = self.dropout(self.vectors(items))
+        return (self.dropout(self.user(users))[:, None] * vectors).sum(-1) + self.bias(items).squeeze(-1)
+
+
+class CKE(BaseRecommender):
+    """Learn to recommend and to predict facts at once; the item's entity is a part of its vector.
+
+    Zhang et al., "Collaborative Knowledge Base Embedding for Recommender Systems", KDD 2016, eq. 9 and 10, without
+    their texts and pictures, with a softmax over sixteen items drawn at random in place of pairs, and a scorer of
+    `KnowledgeNet` in place of TransR.
+
+    Args:
+        graph: the facts.
+        links: the entity of each item, by raw item id.
+        weight: of the loss of the facts; 0 trains no fact, and leaves the entities out.
+        scorer: of the facts, see `KnowledgeNet`.
+        d: length of all vectors.
+        epochs: passes over the interactions.
+        learning_rate: of Adam, falling to zero along half a cosine.
+        dropout: of the vectors of users and items.
+        negatives: items drawn for each that was met.
+        batch: interactions a step, and facts.
+        seed: of the start, the order and the draws.
+        device: "auto", "cpu", "cuda".
+    """
+
+    def __init__(
+        self,
+        graph: KnowledgeGraph,
+        links: pd.Series,
+        weight: float = 1.0,
+        scorer: Scorer = "transe",
+        d: int = 64,
+        epochs: int = 30,
+        learning_rate: float = 0.01,
+        dropout: float = 0.5,
+        negatives: int = 16,
+        batch: int = 1024,
+        seed: int = 0,
+        device: str = "auto",
+        progress: bool = False,
+    ) -> None:
+        if weight < 0:
+            raise ValueError(f"weight must not be negative, but is {weight!r}")
+        self.graph, self.links, self.weight, self.scorer = graph, links, weight, scorer
+        self.d, self.epochs, self.learning_rate, self.dropout = d, epochs, learning_rate, dropout
+        self.negatives, self.batch, self.seed, self.device, self.progress = negatives, batch, seed, device, progress
+
+    def _fit(self, train: Dataset) -> None:
+        device = pick_device(self.device)
+        users, items = (torch.from_numpy(side.astype(np.int64)) for side in train.matrix().nonzero())
+        if not len(users):
+            raise ValueError("there is no interaction to learn from")
+        entity = self.graph.entities.get_indexer([self.links.get(item, "") for item in train.items["item_id"]])
+        facts = torch.from_numpy(both_ways(self.graph.triples, len(self.graph.relations)))
+        generator = torch.Generator().manual_seed(self.seed)
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(self.seed)
+            known = torch.from_numpy(entity if self.weight else np.full_like(entity, -1))
+            net = KnowledgeNet(len(self.graph.entities), len(self.graph.relations), self.d, self.scorer)
+            nn.init.normal_(net.entity.weight, std=0.1)
+            self.net_ = CKENet(train.n_users, self.d, self.dropout, known, net).to(device).train()
+            optimizer = torch.optim.Adam(self.net_.parameters(), self.learning_rate)
+            n_batches = -(-len(users) // self.batch)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * n_batches)
+            for _ in trange(self.epochs, disable=not self.progress, desc="CKE"):
+                for rows in torch.randperm(len(users), generator=generator).tensor_split(n_batches):
+                    drawn = torch.randint(train.n_items, (len(rows), self.negatives), generator=generator)
+                    choice = torch.cat([items[rows, None], drawn], 1).to(device)
+                    same = choice == choice[:, :1]
+                    same[:, 0] = False
+                    scores = self.net_(users[rows].to(device), choice).masked_fill(same, -torch.inf)
+                    loss = F.cross_entropy(scores, torch.zeros(len(rows), dtype=torch.long, device=device))
+                    if self.weight:
+                        some = facts[torch.randint(len(facts), (self.batch,), generator=generator)].to(device)
+                        rivals = torch.randint(len(self.graph.entities), (256,), generator=generator).to(device)
+                        loss = loss + self.weight * graph_loss(net, some, rivals)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    schedule.step()
+
+    @torch.no_grad()
+    def _score(self, users: np.ndarray) -> np.ndarray:
+        self.net_.eval()
+        device = self.net_.bias.weight.device
+        vectors = self.net_.vectors(torch.arange(self.net_.item.num_embeddings, device=device))
+        scores = self.net_.user(torch.from_numpy(users).to(device)) @ vectors.T + self.net_.bias.weight.T
+        return scores.cpu().numpy()
+
+
+class GraphRecommender(BaseRecommender):
+    """People, items, facts and context in one graph; what to recommend is the missing tail of (user, liked, ?).
+
+    Args:
+        facts: about the items' entities, columns head, relation, tail; None for what the data hold alone.
+        links: the entity of each item, by raw item id.
+        embedding: what learns the graph; a `KnowledgeEmbedding` with its defaults where None.
+    """
+
+    def __init__(
+        self,
+        facts: pd.DataFrame | None = None,
+        links: pd.Series | None = None,
+        embedding: KnowledgeEmbedding | None = None,
+    ) -> None:
+        self.facts, self.links = facts, links
+        self.embedding = KnowledgeEmbedding() if embedding is None else embedding
+
+    def _fit(self, train: Dataset) -> None:
+        known = people_and_context(train, self.links)
+        if self.facts is not None:
+            known = pd.concat([known, self.facts], ignore_index=True)
+        self.graph_ = KnowledgeGraph.from_frame(known)
+        self.embedding_ = self.embedding.fit(self.graph_)
+        items, users = train.items["item_id"], train.users["user_id"]
+        linked = {} if self.links is None else self.links.to_dict()
+        entity = [linked.get(item, f"item {item}") for item in items]
+        self.items_ = self.graph_.entities.get_indexer(entity)
+        self.users_ = self.graph_.entities.get_indexer("user " + users.astype(str))
+        self.liked_ = self.graph_.relations.get_loc("liked")
+
+    def _score(self, users: np.ndarray) -> np.ndarray:
+        scores = np.full((len(users), len(self.items_)), -np.inf, np.float32)
+        found = self.users_[users] >= 0
+        if found.any():
+            tails = self.embedding_.score_tails(self.users_[users][found], np.full(found.sum(), self.liked_))
+            scores[found] = np.where(self.items_ >= 0, tails[:, self.items_], -np.inf)
+        return scores
