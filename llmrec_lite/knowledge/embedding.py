@@ -230,10 +230,10 @@ def link_prediction(model: TailScorer, test: KnowledgeGraph, known: KnowledgeGra
 
 def filtered_rank(scores: np.ndarray, true: int, answers: np.ndarray) -> float:
     """Return the rank of entity `true` by `scores`, (n_entities,), without the other right `answers`; ties share."""
-    kept = np.array(scores, float)
-    kept[answers] = -np.inf
-    kept[true] = scores[true]
-    return float((kept > kept[true]).sum() + ((kept == kept[true]).sum() + 1) / 2)
+    rivals = np.ones(len(scores), bool)
+    rivals[answers] = rivals[true] = False
+    others = np.asarray(scores)[rivals]
+    return float(1 + (others > scores[true]).sum() + (others == scores[true]).sum() / 2)
 
 
 def summarize(ranks: pd.DataFrame) -> pd.Series:

@@ -24,11 +24,12 @@ from llmrec_lite.knowledge.links import link_by_title, load_shipped_links
 from llmrec_lite.knowledge.recommend import CKE, FactAutoencoder, FactEncoder, GraphRecommender
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.language.text_experiments import L2, best_setting
-from llmrec_lite.recommenders import DenoisingAutoencoder, TextRecommender
+from llmrec_lite.recommenders import ALS, DenoisingAutoencoder, TextRecommender
 from llmrec_lite.recommenders.text import Encoder, JoinedEncoder, TfidfEncoder
 from llmrec_lite.results import experiment
 
 SEEDS = 3
+AWARDS = ["nominated for", "won"]  # known only some time after the premiere
 AUTOENCODER = {"dropout": [0.5, 0.65], "l2": [150.0, 300.0, 700.0]}
 WEIGHTS = {"weight": [10.0, 20.0, 50.0, 100.0]}
 # The plain autoencoder may try as many settings as those that have a weight to choose.
@@ -38,8 +39,9 @@ GROUPS = {"all": (0, np.inf), "at most 20": (0, 20), "21 to 100": (21, 100), "ov
 
 
 def _shuffled(links: pd.Series, seed: int = 0) -> pd.Series:
-    """Link each film to the entity of another, as a control."""
-    return pd.Series(np.random.default_rng(seed).permutation(links.to_numpy()), links.index)
+    """Link each film to the entity of another, as a control; a film that the catalogue has twice stays one film."""
+    entities = links.unique()
+    return links.map(dict(zip(entities, np.random.default_rng(seed).permutation(entities), strict=True)))
 
 
 def _genres(data: Dataset) -> sparse.csr_array:
@@ -52,12 +54,14 @@ def _genres(data: Dataset) -> sparse.csr_array:
 def fact_choices(data: Dataset) -> Iterator[tuple[str, sparse.csr_array]]:
     """Each kind of facts of the comparison, (n_items, n_facts)."""
     facts, right = load_film_facts(), link_by_title(data)
-    genre = facts["relation"] == "genre"
+    genre, late = facts["relation"] == "genre", facts["relation"].isin(AWARDS)
     yield "facts, shipped links", fact_matrix(facts, load_shipped_links(), data)[0]
-    yield "facts, shuffled links", fact_matrix(facts, _shuffled(right), data)[0]
+    for seed in range(3):
+        yield f"facts, shuffled links {seed + 1}", fact_matrix(facts, _shuffled(right, seed), data)[0]
     yield "facts, right links", fact_matrix(facts, right, data)[0]
     yield "genres of the graph", fact_matrix(facts[genre], right, data)[0]
     yield "facts but genres", fact_matrix(facts[~genre], right, data)[0]
+    yield "facts but awards", fact_matrix(facts[~late], right, data)[0]
     yield "genres of the catalogue", _genres(data)
 
 
@@ -97,29 +101,39 @@ def _rows(name: str, setting: Any, reports: dict[str, Report], rivals: Mapping[s
     return rows
 
 
+def _fact_model(name: str, facts: sparse.csr_array, parts: Any) -> tuple[str, Any, list[Any], Any, Any]:
+    """As `_autoencoder`, and the same setting with a weight of zero: what the facts add, and nothing else."""
+    found = _autoencoder(name, partial(FactAutoencoder, facts), WEIGHTS | AUTOENCODER, parts)
+    without = FactAutoencoder(facts, **(found[1] | {"weight": 0.0})).fit(parts[2])
+    return *found, _by_group(without, parts[2], parts[3], name)
+
+
 @experiment
 def facts_fused() -> dict[str, Any]:
     """Recommend films with and without facts about them: the denoising autoencoder, 24 or 25 settings each.
 
     The split of `top10`; settings chosen inside train by the usual list. Besides the usual list, the films of each
-    group are ranked among themselves.
+    group are ranked among themselves. "over weight 0" compares with the same setting and a weight of zero for the
+    facts. Shuffled links give each linked film the facts of another, three times.
     """
     data = load_movielens()
     train, test = splits.recommenders_split(data)
     inner, valid = splits.recommenders_split(train, seed=1)
     parts = [inner, valid, train, test]
-    models: dict[str, tuple[Any, Any]] = {"no facts": (DenoisingAutoencoder, PLAIN)}
-    models |= {name: (partial(FactAutoencoder, facts), WEIGHTS | AUTOENCODER) for name, facts in fact_choices(data)}
+    _, setting, tried, plain = _autoencoder("no facts", DenoisingAutoencoder, PLAIN, parts)
+    als = _by_group(ALS(factors=64, alpha=4.0, l2=40.0).fit(train), train, test, "ALS")
+    choices = dict(fact_choices(data))
     work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator_unordered")
-    jobs = [delayed(_autoencoder)(name, *model, parts) for name, model in models.items()]
+    jobs = [delayed(_fact_model)(name, facts, parts) for name, facts in choices.items()]
     done = {found[0]: found[1:] for found in tqdm(work(jobs), total=len(jobs), desc="models")}
-    others = ("no facts", "facts, shuffled links", "genres of the catalogue")
-    table = []
-    for name in models:
-        setting, _, reports = done[name]
-        rivals = others if name == "facts, right links" else others[:1]
-        table += _rows(name, setting, reports, {rival: done[rival][2] for rival in rivals})
-    return {"table": table, "tried": {name: found[1] for name, found in done.items()}}
+    table = _rows("no facts", setting, plain, {}) + _rows("ALS", {}, als, {})
+    genres = done["genres of the catalogue"][2]
+    for name in choices:
+        rivals = {"no facts": plain, "weight 0": done[name][3]}
+        if name == "facts, right links":
+            rivals |= {"genres of the catalogue": genres, "ALS": als}
+        table += _rows(name, done[name][0], done[name][2], rivals)
+    return {"table": table, "tried": {"no facts": tried} | {name: found[1] for name, found in done.items()}}
 
 
 def _embedding_model(name: str, make: Any, grid: Any, parts: Any) -> tuple[str, Any, list[Any], dict[str, Report]]:
@@ -134,15 +148,16 @@ def _embedding_model(name: str, make: Any, grid: Any, parts: Any) -> tuple[str, 
 
 
 def _in_one_graph(facts: pd.DataFrame | None, links: pd.Series | None, seed: int, **setting: Any) -> GraphRecommender:
-    return GraphRecommender(facts, links, KnowledgeEmbedding("complex", seed=seed, **setting))
+    return GraphRecommender(facts, links, KnowledgeEmbedding("complex", seed=seed, **setting), liked=0.0)
 
 
 @experiment
 def facts_learned() -> dict[str, Any]:
     """Learn vectors of facts and of tastes together: CKE, and one graph of people, films, facts and context.
 
-    The split of `top10`, three seeds, settings chosen inside train. "CKE, no facts" is the same factorization with the
-    entities left out. Lists as in `facts_fused`.
+    The split of `top10`, three seeds, two settings each, chosen inside train. "CKE, no facts" is the same factorization
+    with the entities left out. In the one graph everything met counts as liked, as in the test; without facts it still
+    has the catalogue's genres and decades, and the people. Lists as in `facts_fused`.
     """
     data = load_movielens()
     train, test = splits.recommenders_split(data)
@@ -151,8 +166,8 @@ def facts_learned() -> dict[str, Any]:
     graph = KnowledgeGraph.from_frame(facts)
     cke, one = {"weight": [0.1, 1.0]}, {"epochs": [10, 20], "dropout": [0.5]}
     models: dict[str, tuple[Any, Any]] = {
-        "CKE, no facts": (partial(CKE, graph, right), {"weight": [0.0]}),
-        "CKE, shipped links": (partial(CKE, graph, load_shipped_links()), cke),
+        "CKE, no facts": (partial(CKE, graph, right, 0.0), {"dropout": [0.5, 0.6]}),
+        "CKE, shuffled links": (partial(CKE, graph, _shuffled(right)), cke),
         "CKE, right links": (partial(CKE, graph, right), cke),
         "one graph, no facts": (partial(_in_one_graph, None, None), one),
         "one graph, right links": (partial(_in_one_graph, facts, right), one),
@@ -171,22 +186,23 @@ def facts_learned() -> dict[str, Any]:
 def new_films_facts() -> dict[str, Any]:
     """Rank films that nobody has rated, by text, by facts and by both: the draws and the protocol of `new_items`.
 
+    Of films that the catalogue has twice only the first entry is kept, or a new film could be known from its twin.
     "MiniLM, facts as sentences" reads who made a film as "By the director of Alien (1979)." behind its text. The films
     named there are those most met in the part that a model may see.
     """
     data, encoder = load_movielens(), TextEncoder()
-    facts, right = load_film_facts(), link_by_title(data)
+    data = data.with_interactions(data.interactions[~data.items["text"].duplicated().to_numpy()[data.item_index]])
+    facts, links = load_film_facts(), link_by_title(data)
     texts = data.items["text"].tolist()
-    matrix, shipped = (FactEncoder(fact_matrix(facts, k, data)[0], texts) for k in (right, load_shipped_links()))
+    chosen = ("facts, shipped links", "facts, shuffled links 1", "facts but awards", "facts, right links")
+    known = {name: FactEncoder(matrix, texts) for name, matrix in fact_choices(data) if name in chosen}
     encoders: dict[str, Encoder] = {
         "TF-IDF": TfidfEncoder(),
         "MiniLM": encoder,
         "MiniLM + TF-IDF": JoinedEncoder([encoder, TfidfEncoder()]),
-        "facts": matrix,
-        "facts, shipped links": shipped,
-        "MiniLM + facts": JoinedEncoder([encoder, matrix]),
-        "MiniLM + facts, shipped links": JoinedEncoder([encoder, shipped]),
         "MiniLM, facts as sentences": encoder,
+        **known,
+        **{f"MiniLM + {name}": JoinedEncoder([encoder, facts_only]) for name, facts_only in known.items()},
     }
     table, gaps = [], []
     for seed in tqdm(range(5), desc="draws"):
@@ -195,17 +211,17 @@ def new_films_facts() -> dict[str, Any]:
         new, inner_new = np.unique(test.item_index), np.unique(valid.item_index)
         reports: dict[str, Report] = {}
         for name, one in encoders.items():
-            told = [_told(part, known, facts, right) for part, known in ((inner, inner), (valid, inner))]
-            whole = [_told(part, known, facts, right) for part, known in ((train, train), (test, train))]
-            if not name.endswith("sentences"):
-                told, whole = [inner, valid], [train, test]
+            told, whole = [inner, valid], [train, test]
+            if name.endswith("sentences"):
+                told = [_told(part, inner, facts, links) for part in told]
+                whole = [_told(part, train, facts, links) for part in whole]
             make = partial(TextRecommender, one)
             setting = best_setting(make, {"l2": L2}, *told, candidates=inner_new)
             reports[name] = report = evaluate(make(**setting).fit(whole[0]), whole[0], whole[1], candidates=new)
             low, high = report.interval.loc["ndcg"]
             row = {"model": name, "seed": seed, "setting": setting, "ndcg": report.mean["ndcg"]}
             table.append({**row, "low": low, "high": high})
-        for name in ("facts", "MiniLM + facts", "MiniLM + facts, shipped links", "MiniLM, facts as sentences"):
+        for name in reports:
             gap = compare(reports[name], reports["MiniLM"]).loc["ndcg"]
             gaps.append({"model": name, "seed": seed, **gap[["difference", "low", "high"]].to_dict()})
     return {"table": table, "gaps": gaps}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
@@ -16,6 +18,7 @@ from llmrec_lite.knowledge.embedding import (
     KnowledgeEmbedding,
     RelationFrequency,
     TailScorer,
+    both_ways,
     link_prediction,
     summarize,
 )
@@ -23,7 +26,7 @@ from llmrec_lite.knowledge.graph import KnowledgeGraph, load_film_facts, load_tr
 from llmrec_lite.results import experiment
 
 SEEDS = 3
-EMBEDDINGS = {"epochs": [20], "learning_rate": [0.003, 0.01], "dropout": [0.3, 0.6], "d": [64, 128]}
+EMBEDDINGS = {"epochs": [20], "learning_rate": [0.01, 0.02], "dropout": [0.0, 0.3, 0.6], "d": [128]}
 
 
 def dense_facts() -> pd.DataFrame:
@@ -85,13 +88,44 @@ class ReadBackwards:
         return scores
 
 
+class AnotherRole:
+    """The rule that people with several roles invite: who wrote a film may have directed it too.
+
+    The score of (h, r, t) is how often r holds of a pair of which another relation is known, the most telling of those
+    known of h and t, plus the share of t among the tails of r.
+    """
+
+    def fit(self, graph: KnowledgeGraph) -> AnotherRole:
+        """Count how often two relations hold of one pair."""
+        n = len(graph.relations)
+        facts = pd.DataFrame(both_ways(graph.triples, n), columns=["h", "r", "t"])
+        pairs = facts.merge(facts, on=["h", "t"], suffixes=("", "_known"))
+        pairs = pairs[pairs["r"] != pairs["r_known"]]
+        self.often_ = np.zeros((2 * n, 2 * n), np.float32)
+        np.add.at(self.often_, (pairs["r"].to_numpy(), pairs["r_known"].to_numpy()), 1)
+        self.often_ /= np.maximum(np.bincount(facts["r"], minlength=2 * n), 1)
+        self.known_ = {h: (part["t"].to_numpy(), part["r"].to_numpy()) for h, part in facts.groupby("h")}
+        self.frequency_ = RelationFrequency().fit(graph)
+        return self
+
+    def score_tails(self, heads: np.ndarray, relations: np.ndarray) -> np.ndarray:
+        """Return (n, n_entities)."""
+        scores = self.frequency_.score_tails(heads, relations)
+        scores = scores / np.maximum(scores.sum(1, keepdims=True), 1)
+        for row, (head, relation) in enumerate(zip(heads, relations, strict=True)):
+            if head in self.known_:
+                tails, known = self.known_[head]
+                np.maximum.at(scores[row], tails, self.often_[relation, known] + scores[row, tails])
+        return scores
+
+
 @experiment
 def facts_missing() -> dict[str, Any]:
-    """Predict a tenth of the facts about films: filtered ranks, eight settings a model, three seeds.
+    """Predict a tenth of the facts about films: filtered ranks, six settings a model, three seeds.
 
-    "once" is the graph in which every fact stands once, "twice" the one that comes with the data, where most facts
-    stand twice, forwards and backwards, drawn apart into train and test. Settings are chosen on a validation tenth of
-    "once".
+    Settings are chosen on a validation tenth. "known pairs" are test facts whose head and tail stand in train under
+    another relation, "new pairs" the others. "facts twice" is the graph as it comes with the data, in which nine
+    relations stand forwards and backwards, with a tenth drawn apart: other questions, so other numbers.
     """
     parts = _parts(KnowledgeGraph.from_frame(dense_facts()))
     twice = _parts(KnowledgeGraph.from_frame(load_triples()))
@@ -100,21 +134,85 @@ def facts_missing() -> dict[str, Any]:
     jobs.append(delayed(_embedded)("complex, facts twice", "complex", twice, one))
     work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator_unordered")
     done = {found[0]: found[1:] for found in tqdm(work(jobs), total=len(jobs), desc="models")}
-    ranks = {"frequency": [_predicted(RelationFrequency().fit(parts[0]), parts[2], *parts[:2])]}
+    train, valid, test = parts
+    ranks = {"frequency": [_predicted(RelationFrequency().fit(train), test, train, valid)]}
+    ranks["another role"] = [_predicted(AnotherRole().fit(train), test, train, valid)]
     ranks |= {name: done[name][2] for name in ("transe", "distmult", "complex")}
-    ranks["frequency, facts twice"] = [_predicted(RelationFrequency().fit(twice[0]), twice[2], *twice[:2])]
-    ranks["read backwards, facts twice"] = [_predicted(ReadBackwards().fit(twice[0]), twice[2], *twice[:2])]
-    ranks["complex, facts twice"] = done["complex, facts twice"][2]
+    pairs = {(h, t) for h, _, t in train.triples}
+    known = np.tile([(h, t) in pairs or (t, h) in pairs for h, _, t in test.triples], 2)
     table = []
     for name, runs in ranks.items():
         measured = pd.DataFrame([summarize(run) for run in runs])
-        setting = done[name][0] if name in done else {}
-        table.append({"model": name, "setting": setting, **measured.mean(), "runs": measured["mrr"].tolist()})
+        row = {"model": name, "setting": done[name][0] if name in done else {}, **measured.mean()}
+        row["known pairs"] = np.mean([summarize(run[known])["mrr"] for run in runs])
+        row["new pairs"] = np.mean([summarize(run[~known])["mrr"] for run in runs])
+        table.append({**row, "runs": measured["mrr"].tolist()})
     by_relation = [
         {"model": name, "relation": relation, "side": side, "facts": len(part), "mrr": (1 / part["rank"]).mean()}
-        for name in ("frequency", "transe", "distmult", "complex")
+        for name in ranks
         for (relation, side), part in ranks[name][0].groupby(["relation", "side"])
     ]
+    again = {
+        "frequency": [_predicted(RelationFrequency().fit(twice[0]), twice[2], *twice[:2])],
+        "read backwards": [_predicted(ReadBackwards().fit(twice[0]), twice[2], *twice[:2])],
+        "complex": done["complex, facts twice"][2],
+    }
+    twice_table = [
+        {"model": name, **pd.DataFrame([summarize(run) for run in runs]).mean()} for name, runs in again.items()
+    ]
+    sizes = {"train": len(train), "valid": len(valid), "test": len(test), "entities": len(train.entities)}
+    sizes |= {"known pairs": int(known.sum() // 2), "all facts": len(load_triples())}
     tried = {name: found[1] for name, found in done.items()}
-    sizes = {"train": len(parts[0]), "valid": len(parts[1]), "test": len(parts[2]), "entities": len(parts[0].entities)}
-    return {"table": table, "by_relation": by_relation, "tried": tried, "sizes": sizes}
+    return {"table": table, "by_relation": by_relation, "twice": twice_table, "tried": tried, "sizes": sizes}
+
+
+class _Library:
+    """A model of PyKEEN with the face that `link_prediction` asks for."""
+
+    def __init__(self, model: Any, n_relations: int) -> None:
+        self.model, self.n_relations = model, n_relations
+
+    @torch.no_grad()
+    def score_tails(self, heads: np.ndarray, relations: np.ndarray) -> np.ndarray:
+        back = relations >= self.n_relations
+        known, relation = torch.from_numpy(heads), torch.from_numpy(relations % self.n_relations)
+        scores = np.empty((len(heads), self.model.num_entities), np.float32)
+        if not back.all():
+            scores[~back] = self.model.score_t(torch.stack([known, relation], 1)[~back])
+        if back.any():
+            scores[back] = self.model.score_h(torch.stack([relation, known], 1)[back])
+        return scores
+
+
+@experiment
+def facts_pykeen() -> dict[str, Any]:
+    """Predict missing facts with PyKEEN's models and with ours: the split of `facts_missing`, one seed.
+
+    Vectors of 64 numbers, 20 passes, Adam with .01 for all. PyKEEN compares each tail with all entities, and has no
+    dropout; for the rest both keep their defaults. Seconds are of one thread.
+    """
+    from pykeen.losses import CrossEntropyLoss
+    from pykeen.models import ComplEx, DistMult, TransE
+    from pykeen.training import LCWATrainingLoop
+    from pykeen.triples import CoreTriplesFactory
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    train, valid, test = _parts(KnowledgeGraph.from_frame(dense_facts()))
+    sizes = len(train.entities), len(train.relations)
+    factory = CoreTriplesFactory(torch.from_numpy(train.triples), *sizes, create_inverse_triples=True)
+    table = []
+    for name, kind, d in (("transe", TransE, 64), ("distmult", DistMult, 64), ("complex", ComplEx, 32)):
+        start = time.perf_counter()
+        model = kind(triples_factory=factory, embedding_dim=d, loss=CrossEntropyLoss(), random_seed=0)
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        loop = LCWATrainingLoop(model=model, triples_factory=factory, optimizer=optimizer)
+        loop.train(factory, num_epochs=20, batch_size=512, use_tqdm=False)
+        theirs = time.perf_counter() - start
+        ours = KnowledgeEmbedding(name, d=64, epochs=20, learning_rate=0.01).fit(train)  # type: ignore[arg-type]
+        seconds = {"PyKEEN": theirs, "ours": time.perf_counter() - start - theirs}
+        for library, fitted in (("PyKEEN", _Library(model.eval(), sizes[1])), ("ours", ours)):
+            ranks = _predicted(fitted, test, train, valid)
+            table.append({"model": name, "library": library, **summarize(ranks), "seconds": seconds[library]})
+    torch.set_num_threads(threads)
+    return {"table": table}

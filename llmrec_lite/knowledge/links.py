@@ -62,10 +62,10 @@ def load_shipped_links() -> pd.Series:
 
 
 def link_by_title(data: Dataset) -> pd.Series:
-    """Return the right entity of each film that has one, indexed by `item_id`.
+    """Return the entity of each film for which one is found, indexed by `item_id`.
 
     The shipped links go from the numbers of a later edition to entities; titles and years go from our films to those
-    numbers. A film in the catalogue twice is linked twice.
+    numbers. A film in the catalogue twice is linked twice. A handful of films may still get a wrong entity.
     """
     later = load_later_titles()
     found = match_titles(
@@ -79,22 +79,23 @@ def link_by_title(data: Dataset) -> pd.Series:
 def match_titles(ours: Iterable[tuple[str, Any]], theirs: Iterable[tuple[str, Any]]) -> dict[int, int]:
     """Match films by title and year; return the place in `theirs` for places in `ours`, as far as one fits.
 
-    Titles fit that have the same words, and years that are at most one apart; the nearest year wins. Where no title
-    has the same words, one will do that is a part of the other ("Star Wars" of "Star Wars: Episode IV - A New Hope"),
-    if it has two words at least and only one film fits. Films without a year match nothing.
+    Titles fit that have the same words, and years that are the same, or one apart where the articles are the same too;
+    the nearest year wins. Where no title has the same words, one of a year at most one apart will do that is a part of
+    the other ("Star Wars" of "Star Wars: Episode IV - A New Hope"), if it has two words at least and only one film
+    fits. Films without a year match nothing.
     """
-    by_year: dict[int, list[tuple[Words, int]]] = defaultdict(list)
+    by_year: dict[int, list[tuple[Words, Words, int]]] = defaultdict(list)
     for place, (title, year) in enumerate(theirs):
         if not pd.isna(year):
-            by_year[int(year)].append((title_words(title), place))
+            by_year[int(year)].append((title_words(title), _articles(title), place))
     found = {}
     for ours_place, (title, year) in enumerate(ours):
         words = title_words(title)
         if pd.isna(year) or not words:
             continue
-        near = [film for y in (int(year), int(year) - 1, int(year) + 1) for film in by_year[y]]
-        same = [place for other, place in near if other == words]
-        part = [place for other, place in near if _contains(other, words) or _contains(words, other)]
+        near = [(y, *film) for y in (int(year), int(year) - 1, int(year) + 1) for film in by_year[y]]
+        same = [p for y, w, articles, p in near if w == words and (y == year or articles == _articles(title))]
+        part = [p for _, w, _, p in near if _contains(w, words) or _contains(words, w)]
         if same:
             found[ours_place] = same[0]
         elif len(part) == 1:
@@ -104,8 +105,15 @@ def match_titles(ours: Iterable[tuple[str, Any]], theirs: Iterable[tuple[str, An
 
 def title_words(title: str) -> Words:
     """Return the words of a title in lower case, without articles, "and", "of", and what stands in brackets."""
-    bare = re.sub(r"\([^)]*\)", " ", title.lower()).replace("'", "")
-    return tuple(word for word in re.findall(r"\w+", bare) if word not in {"a", "an", "and", "of", "the"})
+    return tuple(word for word in _all_words(title) if word not in {"a", "an", "and", "of", "the"})
+
+
+def _articles(title: str) -> Words:
+    return tuple(sorted(word for word in _all_words(title) if word in {"a", "an", "the"}))
+
+
+def _all_words(title: str) -> list[str]:
+    return re.findall(r"\w+", re.sub(r"\([^)]*\)", " ", title.lower()).replace("'", ""))
 
 
 def _contains(longer: Words, shorter: Words) -> bool:

@@ -169,7 +169,7 @@ class MetaKnowledge(BaseRecommender):
                     drawn = torch.randint(train.n_items, (len(rows), self.negatives), generator=generator)
                     choice = torch.cat([items[rows, None], drawn], dim=1).to(device)
                     scores = self.net_(users[rows].to(device), choice)
-                    # What was drawn may be the item itself; it must not be pushed below itself.
+                    # What was drawn may be the item itself; its copy would halve the pull on it, and more.
                     same = choice == choice[:, :1]
                     same[:, 0] = False
                     scores = scores.masked_fill(same, -torch.inf)

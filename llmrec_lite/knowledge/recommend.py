@@ -196,6 +196,7 @@ class GraphRecommender(BaseRecommender):
         facts: about the items' entities, columns head, relation, tail; None for what the data hold alone.
         links: the entity of each item, by raw item id.
         embedding: what learns the graph; a `KnowledgeEmbedding` with its defaults where None.
+        liked: the lowest rating that makes a film liked.
     """
 
     def __init__(
@@ -203,12 +204,13 @@ class GraphRecommender(BaseRecommender):
         facts: pd.DataFrame | None = None,
         links: pd.Series | None = None,
         embedding: KnowledgeEmbedding | None = None,
+        liked: float = 4.0,
     ) -> None:
-        self.facts, self.links = facts, links
+        self.facts, self.links, self.liked = facts, links, liked
         self.embedding = KnowledgeEmbedding() if embedding is None else embedding
 
     def _fit(self, train: Dataset) -> None:
-        known = people_and_context(train, self.links)
+        known = people_and_context(train, self.links, self.liked)
         if self.facts is not None:
             known = pd.concat([known, self.facts], ignore_index=True)
         self.graph_ = KnowledgeGraph.from_frame(known)

@@ -175,6 +175,8 @@ def test_filtered_rank_by_hand():
     assert filtered_rank(scores, 1, np.array([1])) == 3.5  # ranks 3 and 4 are shared
     assert filtered_rank(np.zeros(9), 4, np.array([4])) == 5  # who says the same of all is in the middle
     assert scores.tolist() == [5.0, 4.0, 4.0, 3.0, 9.0]
+    lowest = np.array([1.0, -np.inf, -np.inf, -np.inf])
+    assert filtered_rank(lowest, 1, np.array([1, 2])) == 2.5  # entity 2 is left out, though it scores the same
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=12), st.data())

@@ -57,6 +57,8 @@ THEIRS = [
         (("Sabrina", pd.NA), None),
         (("Jupiter's Wife", 1995), None),  # one word in common is not enough
         (("The Wife", 1996), 3),
+        (("Wife", 1995), 3),
+        (("Wife", 1996), None),  # another year and another article: another film
         (("New Police Story", 1985), 4),  # "Police Story 2" is no part of it
         (("Story 2", 1985), 5),
         (("Police", 1985), None),
