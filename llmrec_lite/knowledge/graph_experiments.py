@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
@@ -164,55 +162,3 @@ def facts_missing() -> dict[str, Any]:
     sizes |= {"known pairs": int(known.sum() // 2), "all facts": len(load_triples())}
     tried = {name: found[1] for name, found in done.items()}
     return {"table": table, "by_relation": by_relation, "twice": twice_table, "tried": tried, "sizes": sizes}
-
-
-class _Library:
-    """A model of PyKEEN with the face that `link_prediction` asks for."""
-
-    def __init__(self, model: Any, n_relations: int) -> None:
-        self.model, self.n_relations = model, n_relations
-
-    @torch.no_grad()
-    def score_tails(self, heads: np.ndarray, relations: np.ndarray) -> np.ndarray:
-        back = relations >= self.n_relations
-        known, relation = torch.from_numpy(heads), torch.from_numpy(relations % self.n_relations)
-        scores = np.empty((len(heads), self.model.num_entities), np.float32)
-        if not back.all():
-            scores[~back] = self.model.score_t(torch.stack([known, relation], 1)[~back])
-        if back.any():
-            scores[back] = self.model.score_h(torch.stack([relation, known], 1)[back])
-        return scores
-
-
-@experiment
-def facts_pykeen() -> dict[str, Any]:
-    """Predict missing facts with PyKEEN's models and with ours: the split of `facts_missing`, one seed.
-
-    Vectors of 64 numbers, 20 passes, Adam with .01 for all. PyKEEN compares each tail with all entities, and has no
-    dropout; for the rest both keep their defaults. Seconds are of one thread.
-    """
-    from pykeen.losses import CrossEntropyLoss
-    from pykeen.models import ComplEx, DistMult, TransE
-    from pykeen.training import LCWATrainingLoop
-    from pykeen.triples import CoreTriplesFactory
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    train, valid, test = _parts(KnowledgeGraph.from_frame(dense_facts()))
-    sizes = len(train.entities), len(train.relations)
-    factory = CoreTriplesFactory(torch.from_numpy(train.triples), *sizes, create_inverse_triples=True)
-    table = []
-    for name, kind, d in (("transe", TransE, 64), ("distmult", DistMult, 64), ("complex", ComplEx, 32)):
-        start = time.perf_counter()
-        model = kind(triples_factory=factory, embedding_dim=d, loss=CrossEntropyLoss(), random_seed=0)
-        optimizer = torch.optim.Adam(model.parameters(), 0.01)
-        loop = LCWATrainingLoop(model=model, triples_factory=factory, optimizer=optimizer)
-        loop.train(factory, num_epochs=20, batch_size=512, use_tqdm=False)
-        theirs = time.perf_counter() - start
-        ours = KnowledgeEmbedding(name, d=64, epochs=20, learning_rate=0.01).fit(train)  # type: ignore[arg-type]
-        seconds = {"PyKEEN": theirs, "ours": time.perf_counter() - start - theirs}
-        for library, fitted in (("PyKEEN", _Library(model.eval(), sizes[1])), ("ours", ours)):
-            ranks = _predicted(fitted, test, train, valid)
-            table.append({"model": name, "library": library, **summarize(ranks), "seconds": seconds[library]})
-    torch.set_num_threads(threads)
-    return {"table": table}

@@ -85,13 +85,37 @@ class MetaKnowledgeNet(nn.Module):
         return corrected_score(u, i, self.knowledge(u, i)) + self.bias(items).squeeze(-1)
 
 
+def sampled_softmax(
+    net: nn.Module, users: Tensor, items: Tensor, n_items: int, negatives: int, generator: torch.Generator
+) -> Tensor:
+    """Tell what each user met from items drawn at random, (n,), (n,) -> (): the mean cross-entropy.
+
+    Jean et al., "On Using Very Large Target Vocabulary for Neural Machine Translation", ACL 2015. All items are drawn
+    alike, so nothing is corrected for how they are drawn.
+
+    Args:
+        net: scores users (n,) and items (n, m) as (n, m).
+        users: indices, on the device of the net.
+        items: what they met, on the device of the net.
+        n_items: how many there are to draw from.
+        negatives: items drawn for each.
+        generator: of the draws, on the CPU.
+    """
+    drawn = torch.randint(n_items, (len(users), negatives), generator=generator)
+    choice = torch.cat([items[:, None], drawn.to(items.device)], dim=1)
+    # What was drawn may be the item itself; its copy would halve the pull on it, and more.
+    same = choice == choice[:, :1]
+    same[:, 0] = False
+    scores = net(users, choice).masked_fill(same, -torch.inf)
+    return F.cross_entropy(scores, torch.zeros_like(items))
+
+
 class MetaKnowledge(BaseRecommender):
     """Matrix factorization whose dot product is corrected for every pair by what a small network says of it.
 
-    S3's idea with shapes that fit. Trained so that what a user met is told from items drawn at random, by a softmax
-    over one and the others (Jean et al., "On Using Very Large Target Vocabulary for Neural Machine Translation", ACL
-    2015). With "none" this is plain matrix factorization, with "vector" its factors have learned weights (the
-    generalized matrix factorization of He et al., WWW 2017, without their sigmoid).
+    S3's idea with shapes that fit, trained by `sampled_softmax`. With "none" this is plain matrix factorization, with
+    "vector" its factors have learned weights (the generalized matrix factorization of He et al., WWW 2017, without
+    their sigmoid).
 
     Args:
         correction: "none", "vector" or "network", see `Knowledge`.
@@ -166,14 +190,8 @@ class MetaKnowledge(BaseRecommender):
             for _ in trange(self.epochs, disable=not self.progress, desc="MetaKnowledge"):
                 total = 0.0
                 for rows in torch.randperm(len(users), generator=generator).tensor_split(n_batches):
-                    drawn = torch.randint(train.n_items, (len(rows), self.negatives), generator=generator)
-                    choice = torch.cat([items[rows, None], drawn], dim=1).to(device)
-                    scores = self.net_(users[rows].to(device), choice)
-                    # What was drawn may be the item itself; its copy would halve the pull on it, and more.
-                    same = choice == choice[:, :1]
-                    same[:, 0] = False
-                    scores = scores.masked_fill(same, -torch.inf)
-                    loss = F.cross_entropy(scores, torch.zeros(len(rows), dtype=torch.long, device=device))
+                    known = users[rows].to(device), items[rows].to(device)
+                    loss = sampled_softmax(self.net_, *known, train.n_items, self.negatives, generator)
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()

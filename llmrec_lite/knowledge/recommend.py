@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from scipy import sparse
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm.auto import trange
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.knowledge.embedding import KnowledgeEmbedding, KnowledgeNet, Scorer, both_ways, graph_loss
 from llmrec_lite.knowledge.graph import KnowledgeGraph, people_and_context
+from llmrec_lite.knowledge.metaknowledge import sampled_softmax
 from llmrec_lite.recommenders.base import BaseRecommender
 from llmrec_lite.recommenders.linear import DenoisingAutoencoder
 from llmrec_lite.recommenders.neural import pick_device
@@ -165,12 +165,8 @@ class CKE(BaseRecommender):
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * n_batches)
             for _ in trange(self.epochs, disable=not self.progress, desc="CKE"):
                 for rows in torch.randperm(len(users), generator=generator).tensor_split(n_batches):
-                    drawn = torch.randint(train.n_items, (len(rows), self.negatives), generator=generator)
-                    choice = torch.cat([items[rows, None], drawn], 1).to(device)
-                    same = choice == choice[:, :1]
-                    same[:, 0] = False
-                    scores = self.net_(users[rows].to(device), choice).masked_fill(same, -torch.inf)
-                    loss = F.cross_entropy(scores, torch.zeros(len(rows), dtype=torch.long, device=device))
+                    met = users[rows].to(device), items[rows].to(device)
+                    loss = sampled_softmax(self.net_, *met, train.n_items, self.negatives, generator)
                     if self.weight:
                         some = facts[torch.randint(len(facts), (self.batch,), generator=generator)].to(device)
                         rivals = torch.randint(len(self.graph.entities), (256,), generator=generator).to(device)
