@@ -102,7 +102,6 @@ class KnowledgeEmbedding:
         learning_rate: of Adam, falling to zero along half a cosine.
         negatives: entities drawn for each step.
         dropout: of the vector that a tail is compared with.
-        weight_decay: of Adam.
         batch: facts a step.
         seed: of the start, the order and the draws.
         device: "auto", "cpu", "cuda".
@@ -121,7 +120,6 @@ class KnowledgeEmbedding:
         learning_rate: float = 0.01,
         negatives: int = 512,
         dropout: float = 0.3,
-        weight_decay: float = 0.0,
         batch: int = 1024,
         seed: int = 0,
         device: str = "auto",
@@ -131,7 +129,7 @@ class KnowledgeEmbedding:
             raise ValueError(f"scorer must be one of {', '.join(SCORERS)}, not {scorer!r}")
         self.scorer: Scorer = scorer
         self.d, self.epochs, self.learning_rate, self.negatives = d, epochs, learning_rate, negatives
-        self.dropout, self.weight_decay, self.batch = dropout, weight_decay, batch
+        self.dropout, self.batch = dropout, batch
         self.seed, self.device, self.progress = seed, device, progress
 
     def fit(self, graph: KnowledgeGraph) -> KnowledgeEmbedding:
@@ -144,7 +142,7 @@ class KnowledgeEmbedding:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
             self.net_ = KnowledgeNet(n_entities, len(graph.relations), self.d, self.scorer).to(device).train()
-            optimizer = torch.optim.Adam(self.net_.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+            optimizer = torch.optim.Adam(self.net_.parameters(), self.learning_rate)
             n_batches = -(-len(facts) // self.batch)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * n_batches)
             self.losses_ = []

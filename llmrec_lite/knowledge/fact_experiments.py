@@ -48,7 +48,8 @@ def _genres(data: Dataset) -> sparse.csr_array:
     """Return the genres that the catalogue names anyway, weighted as facts are."""
     genres = data.items.assign(tail=data.items["genres"].str.split("|")).explode("tail")
     facts = pd.DataFrame({"head": genres["item_id"].astype(str), "relation": "genre", "tail": genres["tail"]}).dropna()
-    return fact_matrix(facts, data.items.set_index("item_id").index.to_series().astype(str), data)[0]
+    itself = pd.Series(data.items["item_id"].astype(str).to_numpy(), data.items["item_id"])
+    return fact_matrix(facts, itself, data)[0]
 
 
 def fact_choices(data: Dataset) -> Iterator[tuple[str, sparse.csr_array]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import networkx as nx
@@ -142,7 +142,7 @@ def inverses(facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def fact_matrix(
-    facts: pd.DataFrame, links: Mapping[int, str] | pd.Series, data: Dataset, min_items: int = 2
+    facts: pd.DataFrame, links: pd.Series, data: Dataset, min_items: int = 2
 ) -> tuple[sparse.csr_array, pd.DataFrame]:
     """Make features of facts: one column for each pair (relation, tail) that at least `min_items` linked items share.
 
@@ -158,7 +158,7 @@ def fact_matrix(
     Returns:
         (n_items, n_facts) float64, and a frame with the relation and tail of each column.
     """
-    linked = pd.DataFrame({"item": data.items_to_index(list(links.keys())), "head": list(links.values)})  # type: ignore[arg-type]
+    linked = pd.DataFrame({"item": data.items_to_index(links.index), "head": links.to_numpy()})
     known = linked.merge(facts, on="head").drop_duplicates(["item", "relation", "tail"])
     column = known.groupby(["relation", "tail"]).ngroup().to_numpy()
     count = np.bincount(column)
