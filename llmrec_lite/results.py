@@ -108,6 +108,25 @@ def record_claim(
     return record
 
 
+def ledger(folder: Path | None = None) -> dict[str, list[Claim]]:
+    """Return what chapters have recorded about each claim, in the order of the chapters; the last one settles it.
+
+    Args:
+        folder: of the records; `records_dir()` where None.
+
+    Raises:
+        ValueError: a file is no record of a claim; it is named.
+    """
+    found: dict[str, list[Claim]] = {claim: [] for claim in CLAIMS}
+    for path in sorted((folder or records_dir()).glob("C*.json")):
+        try:
+            record = Claim(**json.loads(path.read_text(encoding="utf8")))
+            found[record.claim].append(record)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path} is no record of a claim ({error}); delete it and build the book again") from error
+    return {claim: sorted(records, key=lambda record: record.chapter) for claim, records in found.items()}
+
+
 EXPERIMENTS: dict[str, Callable[[], dict[str, Any]]] = {}
 
 
@@ -130,6 +149,8 @@ def provenance() -> dict[str, Any]:
 
 def _register_experiments() -> None:
     import llmrec_lite.experiments
+    import llmrec_lite.fusion_experiments
+    import llmrec_lite.fusion_known_experiments
     import llmrec_lite.knowledge.experiments
     import llmrec_lite.knowledge.fact_experiments
     import llmrec_lite.knowledge.graph_experiments

@@ -113,3 +113,32 @@ def kfold(dataset: Dataset, k: int = 5, seed: int = 0) -> Iterator[Split]:
     np.random.RandomState(seed).shuffle(order)
     for fold in np.array_split(order, k):  # the first len % k folds are one longer, as in Surprise
         yield _cut(dataset, np.isin(np.arange(len(dataset)), fold))
+
+
+def thin(dataset: Dataset, per_user: np.ndarray, per_item: np.ndarray, seed: int = 0) -> Split:
+    """Keep at most so many interactions of each user and of each item, drawn at random, and put the others into test.
+
+    Items are thinned first, so that a user may keep fewer than allowed.
+
+    Args:
+        dataset: to be thinned.
+        per_user: (n_users,) most interactions of each user; inf for all.
+        per_item: (n_items,) most interactions of each item; inf for all.
+        seed: of what is kept.
+
+    Raises:
+        ValueError: the limits are not one for each user and item, or nothing is kept or left out.
+    """
+    if np.shape(per_user) != (dataset.n_users,) or np.shape(per_item) != (dataset.n_items,):
+        raise ValueError(
+            f"there are {dataset.n_users:,} users and {dataset.n_items:,} items, but limits of shape "
+            f"{np.shape(per_user)} and {np.shape(per_item)}"
+        )
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    for owner, most in ((dataset.item_index, per_item), (dataset.user_index, per_user)):
+        by_owner = np.argsort(owner[order], kind="stable")  # within an owner still in the order that was drawn
+        counts = np.bincount(owner[order], minlength=len(most))
+        place = np.empty(len(order), np.int64)
+        place[by_owner] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        order = order[place < np.asarray(most)[owner[order]]]
+    return _cut(dataset, ~np.isin(np.arange(len(dataset)), order))

@@ -27,6 +27,8 @@ def made_up(monkeypatch, tmp_path):
     for name in (
         "experiments",
         "knowledge.experiments",
+        "fusion_experiments",
+        "fusion_known_experiments",
         "knowledge.fact_experiments",
         "knowledge.graph_experiments",
         "meta.cold_experiments",
@@ -83,6 +85,26 @@ def test_a_later_verdict_of_the_chapter_replaces_the_earlier(records):
     record_claim("C01", "08_language", "holds", "seen")
     assert sorted(file.name for file in records.iterdir()) == ["C01-02_cosine.json", "C01-08_language.json"]
     assert json.loads((records / "C01-02_cosine.json").read_text())["verdict"] == "open"
+
+
+def test_the_ledger_has_every_claim_and_its_records_in_order(records):
+    results.record_claim("C02", "09_text_as_features", "partly", "Later.")
+    results.record_claim("C02", "03_collaborative_filtering", "open", "Earlier.")
+    found = results.ledger(records)
+    assert list(found) == list(results.CLAIMS)
+    assert [record.verdict for record in found["C02"]] == ["open", "partly"]
+    assert found["C01"] == []
+
+
+UNKNOWN = '{"claim": "C77", "chapter": "01_a", "verdict": "holds", "measured": ""}'
+
+
+@pytest.mark.parametrize("content", ["{", '{"claim": "C99"}', '["C01"]', UNKNOWN])
+def test_a_damaged_record_is_named(records, content):
+    records.mkdir(parents=True, exist_ok=True)
+    (records / "C01-01_a.json").write_text(content)
+    with pytest.raises(ValueError, match=r"C01-01_a\.json is no record"):
+        results.ledger(records)
 
 
 @pytest.mark.parametrize(

@@ -158,3 +158,42 @@ def test_movielens_sizes(movielens):
 def test_movielens_benchmark_to_four_digits(movielens, model, ndcg):
     train, test = splits.recommenders_split(movielens)
     assert round(evaluate(model.fit(train), train, test).mean["ndcg"], 4) == ndcg
+
+
+def test_thin_keeps_at_most_so_many(crowd):
+    per_user = np.full(crowd.n_users, np.inf)
+    per_user[:20] = np.arange(20) % 4
+    per_item = np.full(crowd.n_items, np.inf)
+    per_item[:3] = [0, 1, 2]
+    kept, left_out = splits.thin(crowd, per_user, per_item, seed=1)
+    assert len(kept) + len(left_out) == len(crowd)
+    by_user = np.bincount(kept.user_index, minlength=crowd.n_users)
+    by_item = np.bincount(kept.item_index, minlength=crowd.n_items)
+    assert (by_user <= per_user).all()
+    assert (by_item <= per_item).all()
+    # Nobody loses more than the limits ask for: of users without a limit only thinned items are left out.
+    rows = left_out.user_index >= 20
+    assert (left_out.item_index[rows] < 3).all()
+    assert by_item[2] == 2 or (left_out.item_index == 2).sum() == 0 or (by_user[:20] == per_user[:20]).any()
+
+
+def test_thin_keeps_the_order_of_the_file_and_depends_on_the_seed(crowd):
+    limits = np.full(crowd.n_users, 2.0), np.full(crowd.n_items, np.inf)
+    kept = [splits.thin(crowd, *limits, seed=seed)[0].interactions for seed in (0, 0, 1)]
+    assert kept[0].equals(kept[1])
+    assert not kept[0].equals(kept[2])
+    # Any interaction of a user is as likely to be kept as another: not those of the first items, or in time.
+    often = np.zeros(crowd.n_items)
+    for seed in range(50):
+        often += np.bincount(splits.thin(crowd, *limits, seed=seed)[0].item_index, minlength=crowd.n_items)
+    share = often[:29] / np.maximum(np.bincount(crowd.item_index, minlength=30)[:29], 1)
+    assert abs(np.corrcoef(share, np.arange(29))[0, 1]) < 0.5
+    rows = crowd.interactions.reset_index().merge(kept[0], on=["user_id", "item_id", "timestamp"])["index"]
+    assert rows.is_monotonic_increasing
+
+
+def test_thin_checks_its_limits(crowd):
+    with pytest.raises(ValueError, match="limits of shape"):
+        splits.thin(crowd, np.ones(3), np.ones(crowd.n_items))
+    with pytest.raises(ValueError, match="leaves test empty"):
+        splits.thin(crowd, np.full(crowd.n_users, np.inf), np.full(crowd.n_items, np.inf))

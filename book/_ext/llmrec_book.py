@@ -3,6 +3,7 @@
 - the execution cache lives where ``LLMREC_EXECUTED`` says (``llmrec_lite.site`` sets it);
 - repository, issue, Binder and Colab buttons appear only once the book has a public address;
 - the directive ``system-map`` draws the system of the book and links each box to its chapter, if there is one;
+- the directive ``claims-ledger`` lists what the chapters have found about each claim of the articles;
 - the role ``chapter`` names a chapter, with a link as soon as it is written;
 - the role ``zh`` marks Chinese words, and ``{{ machine }}`` says what the chapters were run on;
 - of MathJax only the files that a page can ask for are kept, and ``index.html`` leads to the cover.
@@ -24,6 +25,8 @@ from sphinx.builders.html import StandaloneHTMLBuilder
 from sphinx.config import Config
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.nodes import split_explicit_title
+
+from llmrec_lite import results
 
 SVG = "http://www.w3.org/2000/svg"
 BUTTONS = ("use_repository_button", "use_issues_button")
@@ -140,6 +143,42 @@ def link_chapters(app: Sphinx, doctree: nodes.document, page: str) -> None:
             mark.replace_self(nodes.inline(title, f"{title} (not written yet)"))
 
 
+class Ledger(nodes.General, nodes.Element):
+    """Stands for the ledger until all chapters have been executed."""
+
+
+class LedgerDirective(SphinxDirective):
+    """``{claims-ledger}``: every claim of the articles, what was measured, and the verdict."""
+
+    def run(self) -> list[nodes.Node]:
+        """Leave a mark that `write_ledger` replaces."""
+        return [Ledger()]
+
+
+def write_ledger(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Replace the mark by what the chapters have recorded while they ran."""
+    for mark in list(doctree.findall(Ledger)):
+        mark.replace_self([entry for claim in results.ledger().items() for entry in _claim(app, page, *claim)])
+
+
+def _claim(app: Sphinx, page: str, claim: str, records: list[results.Claim]) -> list[nodes.Node]:
+    verdict = records[-1].verdict if records else "open"
+    title = nodes.paragraph("", "", classes=["claim"], ids=[f"claim-{claim.lower()}"])
+    title += nodes.strong(text=f"{claim}. {results.CLAIMS[claim]} ")
+    title += nodes.inline(text=results.VERDICTS[verdict], classes=["verdict", f"verdict-{verdict}"])
+    items = nodes.bullet_list()
+    for record in records:
+        name = f"notebooks/{record.chapter}"
+        called = app.env.titles[name].astext() if name in app.env.titles else name
+        where = f"Chapter {int(record.chapter[:2])}, {called}"
+        link = nodes.reference(text=where, refuri=app.builder.get_relative_uri(page, name), internal=True)
+        found = f": {results.VERDICTS[record.verdict]}. {record.measured}"
+        items += nodes.list_item("", nodes.paragraph("", "", link, nodes.Text(found)))
+    if not records:
+        items += nodes.list_item("", nodes.paragraph(text="Tested in a later part of the book."))
+    return [title, items]
+
+
 def tidy_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     """Leave out the scripts of Thebe, which this book does not use, and mend the roles of the bibliography."""
     for kind in ("script_files", "css_files"):
@@ -179,10 +218,13 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register everything with Sphinx."""
     app.connect("config-inited", configure, priority=100)
     app.connect("doctree-resolved", link_chapters)
+    app.connect("doctree-resolved", write_ledger)
     app.connect("html-page-context", tidy_page, priority=900)
     app.connect("build-finished", finish, priority=900)
     app.add_node(SystemMap, html=(visit_system_map, None))
     app.add_directive("system-map", SystemMapDirective)
+    app.add_directive("claims-ledger", LedgerDirective)
+    app.add_node(Ledger)
     app.add_node(Chapter)
     app.add_role("zh", Chinese())
     app.add_role("chapter", ChapterRole())
