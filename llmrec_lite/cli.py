@@ -18,7 +18,9 @@ from rich.progress import track
 from rich.table import Table
 
 from llmrec_lite import Dataset, evaluate, evaluate_ratings, load_movielens, recommenders, splits
+from llmrec_lite.finding import UsageError, find_title, find_user
 from llmrec_lite.language.finetune_command import finetune_command
+from llmrec_lite.llma_command import fit_command, is_folder, load_test, show_reasons
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 screen = Console()
@@ -28,17 +30,21 @@ SPLITS: dict[str, Callable[[Dataset], splits.Split]] = {
     "temporal": splits.temporal_split,
     "leave-last-out": splits.leave_last_out,
 }
-MENDABLE = {"AssetError", "ValueError", "PretrainedError", "CheckpointError", "FloatingPointError", "MemoryError"}
+MENDABLE = {
+    "AssetError",
+    "ModelFileError",
+    "ValueError",
+    "PretrainedError",
+    "CheckpointError",
+    "FloatingPointError",
+    "MemoryError",
+}
 
 InteractionsFile = Annotated[
     Path | None, typer.Option(help="CSV, TSV or Parquet: user_id, item_id[, rating, timestamp].")
 ]
 ItemsFile = Annotated[Path | None, typer.Option(help="CSV, TSV or Parquet: item_id[, title, year, genres, text].")]
 ModelName = Annotated[str, typer.Option(help=f"One of {', '.join(recommenders.MODELS)}.")]
-
-
-class UsageError(ValueError):
-    """What the user asked for cannot be done; the message says why and what can."""
 
 
 @app.command()
@@ -70,7 +76,11 @@ def recommend(
     request: Annotated[str | None, typer.Option(help='A wish in words, "I would like some science fiction".')] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
     model: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(recommenders.MODELS)}; one that can where left out.")
+        str | None,
+        typer.Option(
+            help=f"A folder that `llmrec fit` has made, or one of {', '.join(recommenders.MODELS)}; one that can where "
+            "left out."
+        ),
     ] = None,
     interactions: InteractionsFile = None,
     items: ItemsFile = None,
@@ -79,6 +89,11 @@ def recommend(
     """Recommend items to a user of the data, or to you, by what you like or say you would like."""
     if [user is None, not likes, request is None].count(False) != 1:
         raise UsageError("say for whom: --user ID, or --likes TITLE (several times if you like), or --request TEXT")
+    if model is not None and is_folder(model):
+        if interactions is not None or items is not None:
+            raise UsageError(f"the model at {model} has its data; leave --interactions and --items out")
+        show_reasons(model, user, likes, request, k, as_json)
+        return
     model = model or ("TextRecommender" if request is not None else "DenoisingAutoencoder")
     maker = _make(model)
     if likes:
@@ -88,12 +103,12 @@ def recommend(
     dataset = _load(interactions, items)
     fitted = maker.fit(dataset)
     if likes:
-        history = [(dataset.items["item_id"].iloc[_find_title(dataset, title)], 5.0) for title in likes]
+        history = [(dataset.items["item_id"].iloc[find_title(dataset, title)], 5.0) for title in likes]
         found = _best(dataset, fitted.score_new([history]), history, k)
     elif request is not None:
         found = _best(dataset, fitted.score_request(request)[None], [], k)
     else:
-        found = fitted.recommend([_user_id(dataset, str(user))], k)
+        found = fitted.recommend([find_user(dataset, str(user))], k)
     found = found.merge(
         dataset.items.assign(item=dataset.labels())[["item_id", "item", "genres"]], on="item_id", how="left"
     )
@@ -126,8 +141,8 @@ def adapt(
         raise UsageError("say what you like or dislike: --likes TITLE or --dislikes TITLE, several times if you like")
     dataset = _load(interactions, items)
     best, worst = float(dataset.ratings.max()), float(dataset.ratings.min())
-    said = [(_find_title(dataset, title), best) for title in likes or ()]
-    said += [(_find_title(dataset, title), worst) for title in dislikes or ()]
+    said = [(find_title(dataset, title), best) for title in likes or ()]
+    said += [(find_title(dataset, title), worst) for title in dislikes or ()]
     if twice := {item for item, _ in said if len({stars for i, stars in said if i == item}) > 1}:
         raise UsageError(f"you both like and dislike {dataset.labels()[twice.pop()]}; decide")
     history = [(dataset.items["item_id"].iloc[item], stars) for item, stars in said]
@@ -155,18 +170,36 @@ def adapt(
 @app.command(name="evaluate")
 def evaluate_command(
     model: ModelName = "DenoisingAutoencoder",
+    test: Annotated[
+        Path | None, typer.Option(help="With a fitted model: what its users did later, CSV, TSV or Parquet.")
+    ] = None,
     split: Annotated[str, typer.Option(help=f"One of {', '.join(SPLITS)}.")] = "benchmark",
     k: Annotated[int, typer.Option("-k", min=1, help="Length of the lists.")] = 10,
     interactions: InteractionsFile = None,
     items: ItemsFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Fit a model on a part of the data, and measure it on the rest."""
-    train, test = _split(split, _load(interactions, items))
-    fitted = _make(model).fit(train)
-    reports = [evaluate(fitted, train, test, k)]
-    if hasattr(fitted, "predict"):
-        reports.append(evaluate_ratings(fitted, test))
+    """Fit a model on a part of the data and measure it on the rest, or measure one that `llmrec fit` has made."""
+    if is_folder(model):
+        if test is None:
+            raise UsageError(f"the model at {model} is fitted; name what to measure it by with --test FILE")
+        from llmrec_lite.llma import LLMA
+
+        fitted: Any = LLMA.load(model)
+        later, users, items_ = load_test(fitted, test)
+        if users or items_:
+            Console(stderr=True).print(
+                f"Left out: {users:,} of users and {items_:,} of items that the model has not met."
+            )
+        reports, split = [evaluate(fitted, fitted.train_, later, k)], test.name
+    else:
+        if test is not None:
+            raise UsageError("--test needs the folder of a fitted model in --model; make one with: llmrec fit")
+        train, rest = _split(split, _load(interactions, items))
+        fitted = _make(model).fit(train)
+        reports = [evaluate(fitted, train, rest, k)]
+        if hasattr(fitted, "predict"):
+            reports.append(evaluate_ratings(fitted, rest))
     rows = [
         (m, r.mean[m], *(r.interval.loc[m] if m in r.interval.index else (None, None)))
         for r in reports
@@ -175,7 +208,8 @@ def evaluate_command(
     if as_json:
         print(json.dumps({m: {"mean": mean, "low": low, "high": high} for m, mean, low, high in rows}, indent=1))
         return
-    table = Table("metric", "mean", "95% interval", title=f"{model}, {split} split, k = {k}", title_justify="left")
+    measured = split if test is not None else f"{split} split"
+    table = Table("metric", "mean", "95% interval", title=f"{model}, {measured}, k = {k}", title_justify="left")
     for metric, mean, low, high in rows:
         table.add_row(metric, f"{mean:.4f}", "" if low is None else f"{low:.4f} to {high:.4f}")
     screen.print(table)
@@ -206,6 +240,7 @@ def compare(
 
 
 app.command(name="finetune")(finetune_command)
+app.command(name="fit")(fit_command)
 
 
 def _load(interactions: Path | None, items: Path | None) -> Dataset:
@@ -229,31 +264,6 @@ def _split(name: str, dataset: Dataset) -> tuple[Dataset, Dataset]:
     if name not in SPLITS:
         raise UsageError(f"there is no split {name!r}; there are {', '.join(SPLITS)}")
     return SPLITS[name](dataset)
-
-
-def _user_id(dataset: Dataset, text: str) -> Any:
-    """Return the id that reads like `text`: ids may be numbers, a command line has only strings."""
-    ids = dataset.users["user_id"]
-    matches = ids[ids.astype(str) == text]
-    if matches.empty:
-        some = ", ".join(map(str, ids.head(3)))
-        raise UsageError(f"there is no user {text!r} among the {len(ids):,} users ({some}, ...)")
-    return matches.iloc[0]
-
-
-def _find_title(dataset: Dataset, title: str) -> int:
-    """Return the index of the item called `title`, with or without its year; the most popular of several."""
-    labels, titles = dataset.labels().str.casefold(), dataset.items["title"].str.casefold()
-    wanted = title.casefold().strip()
-    matches = pd.Series(range(len(labels)))[(labels == wanted) | (titles == wanted)]
-    if matches.empty:
-        near = difflib.get_close_matches(wanted, labels.tolist(), n=3, cutoff=0.5)
-        inside = labels[labels.str.contains(wanted, regex=False)].index[:3].tolist()
-        similar = list(dict.fromkeys(inside + [labels[labels == n].index[0] for n in near]))[:4]
-        hint = "; did you mean " + " or ".join(dataset.labels()[similar]) + "?" if similar else ""
-        raise UsageError(f"there is no item called {title!r}{hint}")
-    counts = pd.Series(dataset.item_index).value_counts()
-    return int(max(matches, key=lambda index: counts.get(index, 0)))
 
 
 def _check_able(model: Any, method: str, what: str) -> None:

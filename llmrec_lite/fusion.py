@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from scipy import sparse
@@ -116,14 +117,15 @@ class FusedRecommender(BaseRecommender):
         models: the parts, not fitted yet, by name or in a row (then named by their classes). They are copied.
         weights: of each part by name; learned where None.
         normalise: "zscore", "rank" or "minmax", see `normalise_scores`.
-        gate: whether the learned weights depend on how many items a user, and how many users an item, has met.
+        gate: whether the learned weights depend on how many items a user has met and how many users have met an item;
+            "users" or "items" for one of the two.
         draws: how many of four quarters of the interactions are held out in turn; the learned weights are averaged.
         people: at most so many users of each draw are learned from.
         seed: of what is held out.
 
     Items that a user has met take no part in the scales, and no item that is left scores lower.
 
-    Fitting takes 1 + draws times as long as the parts alone, 1 + 2 * draws with a gate, and holds a score of each part
+    Fitting takes 1 + draws times as long as the parts alone, 1 + 3 * draws with a gate, and holds a score of each part
     for each user of a batch and each item.
 
     Raises:
@@ -136,7 +138,7 @@ class FusedRecommender(BaseRecommender):
         models: Mapping[str, Recommender] | Sequence[Recommender],
         weights: Mapping[str, float] | None = None,
         normalise: Normalise = "zscore",
-        gate: bool = False,
+        gate: bool | Literal["users", "items"] = False,
         draws: int = 2,
         people: int = 1000,
         seed: int = 0,
@@ -151,11 +153,17 @@ class FusedRecommender(BaseRecommender):
             raise ValueError(f"need 1 to 4 draws and at least one of the people, got {draws!r} and {people!r}")
         if gate and weights is not None:
             raise ValueError("a gate is learned together with the weights; leave the weights out")
+        if normalise not in get_args(Normalise):
+            raise ValueError(f"normalise must be one of {', '.join(get_args(Normalise))}, not {normalise!r}")
+        if gate not in (False, True, "users", "items"):
+            raise ValueError(f'gate must be True, False, "users" or "items", not {gate!r}')
         self.weights, self.normalise, self.gate = weights, normalise, gate
         self.draws, self.people, self.seed = draws, people, seed
 
     def _fit(self, train: Dataset) -> None:
-        if self.weights is None:
+        if self.weights is None and len(self.models) == 1:
+            self.gate_ = Gate(dict.fromkeys(self.models, 1.0))  # nothing to weigh
+        elif self.weights is None:
             if min(len(train), train.n_users, train.n_items) < FEWEST:
                 raise ValueError(
                     f"{len(train)} interactions of {train.n_users} users and {train.n_items} items are too few to "
@@ -181,10 +189,14 @@ class FusedRecommender(BaseRecommender):
         rng = np.random.default_rng([self.seed, draw])
         per_user, all_users = _caps(train.n_users, (0, 1, 2, 3, 5, 8, 13, 20), rng), np.full(train.n_users, np.inf)
         per_item, all_items = _caps(train.n_items, (0, 1, 3, 10), rng), np.full(train.n_items, np.inf)
-        few_known = splits.thin(train, per_user, all_items, seed=self.seed + draw)
-        of_users = self._said(*few_known, np.isfinite(per_user), draw)
-        few_known = splits.thin(train, all_users, per_item, seed=self.seed + draw)
-        of_items = self._said(*few_known, np.isinf(all_users), draw, np.isfinite(per_item))
+        of_users: list[HeldOut] = []
+        of_items: list[HeldOut] = []
+        if self.gate != "items":
+            thinned = splits.thin(train, per_user, all_items, seed=self.seed + draw)
+            of_users = self._said(*thinned, np.isfinite(per_user), draw)
+        if self.gate != "users":
+            thinned = splits.thin(train, all_users, per_item, seed=self.seed + draw)
+            of_items = self._said(*thinned, np.isinf(all_users), draw, np.isfinite(per_item))
         return learn_gate(known, usual, of_users, of_items)
 
     def _said(
@@ -209,7 +221,7 @@ class FusedRecommender(BaseRecommender):
 
         Raises:
             TypeError: a part cannot meet new users.
-            UnknownIdError: an item that is not in the catalogue.
+            UnknownIdError: an item that is not in the catalog.
         """
         met = histories_to_matrix(histories, self._fitted())
         for name, part in self.parts_.items():
@@ -222,7 +234,10 @@ class FusedRecommender(BaseRecommender):
         for rows in _batches(np.arange(met.shape[0]), met.shape[1]):
             scores = {name: score(part, rows) for name, part in self.parts_.items()}
             weights = self.gate_.weights(np.diff(met.indptr)[rows][:, None], self.met_by_)
+            some = met[rows].tocoo()
             fused[rows] = fuse(scores, weights, self.normalise, met[rows].toarray() == 0)
+            # An item that was met has its own weights under a gate, and could pass an item that is left.
+            fused[rows[some.row], some.col] = fused[rows].min(1)[some.row]
         return fused
 
 

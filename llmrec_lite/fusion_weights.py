@@ -175,14 +175,16 @@ def learn_gate(
     Args:
         known: weights where much is known, as of `learn_weights`.
         usual: what `known` was learned from.
-        users: of people of whom the parts had seen few interactions.
-        items: of lists of items of which the parts had seen few interactions.
+        users: of people of whom the parts had seen few interactions; empty to make no difference between users.
+        items: of lists of items of which the parts had seen few interactions; empty to make none between items.
         paces: to choose from.
         steps: see `learn_weights`.
     """
     gate = Gate(dict(known))
     least = _mean(gate, usual)
     for who, few in (("user", users), ("item", items)):
+        if not few:
+            continue
         best = _mean(gate, few)
         for pace in paces:
             make = partial(_moved, gate, who, pace)

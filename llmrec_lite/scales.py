@@ -15,7 +15,7 @@ def normalise_scores(scores: np.ndarray, how: Normalise = "zscore", among: np.nd
 
     "minmax" runs from 0, the row's lowest, to 1, its highest; "zscore" counts standard deviations from the row's mean;
     "rank" is the share of the row's other items that an item beats, ties counting half (Borda's count). A row whose
-    scores are all equal, or differ by no more than a millionth, says nothing and becomes zeros.
+    scores are all equal, or differ by no more than a millionth of their size, says nothing and becomes zeros.
 
     Args:
         scores: (n_items,) or (n, n_items); nan and -inf mean "not scored".

@@ -30,3 +30,56 @@ def crowd() -> Dataset:
     log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
     items = pd.DataFrame({"item_id": np.arange(30) * 10, "title": [f"Film {i}" for i in range(30)]})
     return Dataset.from_frames(log.sample(frac=1, random_state=0), items)
+
+
+# ---- a world for LLMA: four kinds of people and items ----
+
+KINDS = ["space", "love", "war", "music"]
+
+
+class KindEncoder:
+    """Reads the four words of this world: a text is which of them it has, and a little of its own."""
+
+    def encode(self, texts):
+        rows = np.zeros((len(texts), 8), np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            row[:4] = [kind in text.lower() for kind in KINDS]
+            row[4 + sum(map(ord, text)) % 4] = 0.2
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="session")
+def reads_kinds():
+    return KindEncoder
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Settings for a small world."""
+    from llmrec_lite.llma import LLMAConfig
+
+    return LLMAConfig(factors=8, factors_l2=1.0, alpha=4.0, autoencoder_l2=5.0, text_l2=0.1, fact_weight=1.0)
+
+
+@pytest.fixture(scope="session")
+def world() -> Dataset:
+    """120 people, each of whom likes one of four kinds, 84 items of which the last four are new."""
+    rng = np.random.default_rng(5)
+    rows = []
+    quality = rng.permutation(np.linspace(1, 4, 20))
+    for user in range(120):
+        kind = user % 4
+        likely = np.full(80, 0.3)
+        likely[kind * 20 : kind * 20 + 20] = 6 * quality
+        some = rng.choice(80, 30, replace=False, p=likely / likely.sum())
+        rows += [(f"u{user}", int(item), 5.0 if item // 20 == kind else 2.0, t) for t, item in enumerate(some)]
+    kind_of = [*np.repeat(KINDS, 20), *KINDS]
+    items = pd.DataFrame({"item_id": range(84), "title": [f"A {k} film, no. {i}" for i, k in enumerate(kind_of)]})
+    return Dataset.from_frames(pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"]), items)
+
+
+@pytest.fixture(scope="session")
+def fitted(world, small):
+    from llmrec_lite.llma import LLMA
+
+    return LLMA(small, encoder=KindEncoder()).fit(world)

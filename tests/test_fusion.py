@@ -96,7 +96,8 @@ def test_reciprocal_ranks_among_some_items():
 def test_too_few_to_learn_from():
     log = pd.DataFrame({"user_id": [0, 0, 1], "item_id": [0, 1, 2]})
     with pytest.raises(ValueError, match="3 interactions of 2 users and 3 items are too few"):
-        FusedRecommender([Popularity()]).fit(Dataset.from_frames(log))
+        FusedRecommender([Popularity(), Random()]).fit(Dataset.from_frames(log))
+    FusedRecommender([Popularity()]).fit(Dataset.from_frames(log))  # nothing to weigh
     FusedRecommender([Popularity()], {"Popularity": 1.0}).fit(Dataset.from_frames(log))
 
 

@@ -18,7 +18,7 @@ from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate
 from llmrec_lite.experiments import settings
 from llmrec_lite.knowledge.embedding import KnowledgeEmbedding
-from llmrec_lite.knowledge.graph import KnowledgeGraph, fact_matrix, fact_sentences, load_film_facts
+from llmrec_lite.knowledge.graph import KnowledgeGraph, fact_matrix, fact_sentences, genre_facts, load_film_facts
 from llmrec_lite.knowledge.graph_experiments import dense_facts
 from llmrec_lite.knowledge.links import link_by_title, load_shipped_links
 from llmrec_lite.knowledge.recommend import CKE, FactAutoencoder, FactEncoder, GraphRecommender
@@ -44,14 +44,6 @@ def _shuffled(links: pd.Series, seed: int = 0) -> pd.Series:
     return links.map(dict(zip(entities, np.random.default_rng(seed).permutation(entities), strict=True)))
 
 
-def _genres(data: Dataset) -> sparse.csr_array:
-    """Return the genres that the catalogue names anyway, weighted as facts are."""
-    genres = data.items.assign(tail=data.items["genres"].str.split("|")).explode("tail")
-    facts = pd.DataFrame({"head": genres["item_id"].astype(str), "relation": "genre", "tail": genres["tail"]}).dropna()
-    itself = pd.Series(data.items["item_id"].astype(str).to_numpy(), data.items["item_id"])
-    return fact_matrix(facts, itself, data)[0]
-
-
 def fact_choices(data: Dataset) -> Iterator[tuple[str, sparse.csr_array]]:
     """Each kind of facts of the comparison, (n_items, n_facts)."""
     facts, right = load_film_facts(), link_by_title(data)
@@ -63,7 +55,7 @@ def fact_choices(data: Dataset) -> Iterator[tuple[str, sparse.csr_array]]:
     yield "genres of the graph", fact_matrix(facts[genre], right, data)[0]
     yield "facts but genres", fact_matrix(facts[~genre], right, data)[0]
     yield "facts but awards", fact_matrix(facts[~late], right, data)[0]
-    yield "genres of the catalogue", _genres(data)
+    yield "genres of the catalogue", genre_facts(data)
 
 
 def _by_group(model: Any, train: Dataset, test: Dataset, name: str) -> dict[str, Report]:

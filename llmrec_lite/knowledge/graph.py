@@ -172,6 +172,15 @@ def fact_matrix(
     return matrix, names.iloc[used].reset_index(drop=True)
 
 
+def genre_facts(data: Dataset) -> sparse.csr_array:
+    """Return the genres that the catalog names, weighed as `fact_matrix` does; (n_items, n_genres), none where none."""
+    genres = data.items.assign(tail=data.items["genres"].fillna("").str.split("|")).explode("tail")
+    facts = pd.DataFrame({"head": genres["item_id"].astype(str), "relation": "genre", "tail": genres["tail"]})
+    itself = pd.Series(data.items["item_id"].astype(str).to_numpy(), data.items["item_id"])
+    facts = facts[facts["tail"].notna() & (facts["tail"] != "")]
+    return fact_matrix(facts, itself, data)[0] if len(facts) else sparse.csr_array((data.n_items, 1))
+
+
 def people_and_context(train: Dataset, links: pd.Series | None = None, liked: float = 4.0) -> pd.DataFrame:
     """Return the facts that the ratings and the people's table hold, to put users, items and context into one graph.
 

@@ -92,6 +92,7 @@ class PeopleAttention:
     Holds (people, n_items) dense numbers; an answer costs people * n_items operations.
     """
 
+    losses_: list[float]
     signals = ("log(1 + shared)", "shared", "shared, by rarity", "shared with first", "log(how many)", "text")
 
     def __init__(
@@ -111,6 +112,20 @@ class PeopleAttention:
             rest: (n, n_items) the later ones.
             vectors: (n_items, v) of the items' texts; None does without.
         """
+        self._meet(given, rest, vectors)
+        self._learn(given, rest)
+        return self
+
+    def restore(
+        self, weights: Sequence[float], given: np.ndarray, rest: np.ndarray, vectors: np.ndarray | None
+    ) -> Self:
+        """Take the six numbers that were learned before, instead of learning them; otherwise as `fit`."""
+        self._meet(given, rest, vectors)
+        self.weights_ = torch.tensor(list(weights))
+        self.losses_ = []
+        return self
+
+    def _meet(self, given: np.ndarray, rest: np.ndarray, vectors: np.ndarray | None) -> None:
         self.given_, self.rest_, self.whole_ = given, rest, given + rest
         self.count_ = self.whole_.sum(1)
         self.rarity_ = np.log(len(given) / (1 + self.whole_.sum(0))).astype(np.float32)
@@ -120,6 +135,8 @@ class PeopleAttention:
             shares = self.whole_.sum(0) / self.whole_.sum()
             self.vectors_ = unit_rows(vectors - shares @ vectors).astype(np.float32)
             self.texts_ = self.whole_ @ self.vectors_ / self.count_[:, None]
+
+    def _learn(self, given: np.ndarray, rest: np.ndarray) -> None:
         learn = np.random.default_rng(self.seed).permutation(len(given))[: self.episodes]
         often = np.argsort(-rest.sum(0), kind="stable")[: self.popular]
         signals = torch.from_numpy(self.signals_of(given[learn]))
@@ -130,7 +147,7 @@ class PeopleAttention:
         open_ = torch.from_numpy(given[np.ix_(learn, often)]) == 0
         self.weights_ = torch.tensor([1.0, 0, 0, 0, -0.5, 0], requires_grad=True)
         optimizer = torch.optim.Adam([self.weights_], lr=self.learning_rate)
-        self.losses_: list[float] = []
+        self.losses_ = []
         for _ in range(self.steps):
             scores = torch.where(himself, -torch.inf, signals @ self.weights_)
             errors = (torch.softmax(scores, 1) @ values - target).square() * open_
@@ -140,7 +157,6 @@ class PeopleAttention:
             optimizer.step()
             self.losses_.append(loss.item())
         self.weights_ = self.weights_.detach()
-        return self
 
     def signals_of(self, given: np.ndarray) -> np.ndarray:
         """Return how each support resembles each person, (n, people, 6) float32, in the order of `signals`."""
