@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 # Two torch programs on the same cores slow each other down manyfold, so parallel tests take one thread each.
 WORKERS ?= 2
 
-.PHONY: help book test lab serve fetch format lint types bench assignments clean
+.PHONY: help book test lab serve fetch format lint types bench results assignments clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
@@ -56,6 +56,9 @@ types: $(READY)  ## static types
 bench: $(READY)  ## speed beside the named libraries, as ratios
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python tests/benchmarks/run.py
+
+results: $(READY)  ## run every long experiment anew (about ten hours; gpu_speed and few_shot_gpu need a graphics card)
+	$(BIN)/python -m llmrec_lite.results run --all
 
 assignments: $(READY)  ## the student versions of the assignments, without solutions, in _build/assignments
 	$(BIN)/python -m llmrec_lite.checks release

@@ -2,6 +2,7 @@
 
     python -m llmrec_lite.results list
     python -m llmrec_lite.results run NAME      writes book/results/NAME.json, with provenance
+    python -m llmrec_lite.results run --all     runs them all; one that cannot be run is named at the end
 
 A chapter calls `record_claim` when it has tested a claim, and `load` to show a long experiment beside its own
 smaller run.
@@ -219,20 +220,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmrec_lite.results", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("list", help="name the experiments")
-    verbs.add_parser("run", help="run experiments").add_argument("names", nargs="+", metavar="NAME")
+    run_verb = verbs.add_parser("run", help="run experiments")
+    run_verb.add_argument("names", nargs="*", metavar="NAME")
+    run_verb.add_argument("--all", action="store_true", help="run every experiment")
     options = parser.parse_args(arguments)
     _register_experiments()
     if options.verb == "list":
         for name, function in sorted(EXPERIMENTS.items()):
             print(f"{name:16} {(function.__doc__ or '').strip().splitlines()[0]}")
         return 0
-    try:
-        for name in options.names:
-            print(run(name))
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    if bool(options.names) == options.all:
+        parser.error("name the experiments to run, or --all")
+    failed = []
+    for name in sorted(EXPERIMENTS) if options.all else options.names:
+        try:
+            print(run(name), flush=True)
+        except Exception as error:  # the others are not to be lost for one, such as one that needs a graphics card
+            if not options.all and not isinstance(error, ValueError):
+                raise
+            print(f"{name}: {error}" if options.all else error, file=sys.stderr)
+            failed.append(name)
+            if not options.all:
+                break
+    if failed and options.all:
+        print(f"not run: {', '.join(failed)}", file=sys.stderr)
+    return 2 if failed else 0
 
 
 if __name__ == "__main__":

@@ -197,6 +197,25 @@ def test_a_gate_gives_newcomers_other_weights(movielens):
     assert np.isfinite(model.score_new([[], [(50, 5.0)]])).all()
 
 
+def test_a_gate_weighs_each_user_and_item_by_what_is_known_of_them(crowd):
+    parts = {"EASE": EASE(10.0), "Popularity": Popularity()}
+    model = FusedRecommender(parts, {"EASE": 0.5, "Popularity": 0.5}).fit(crowd)
+    model.gate_ = Gate(
+        {"EASE": 1.0, "Popularity": 0.0}, {"EASE": 0.0, "Popularity": 1.0}, 6.0, {"EASE": 0.2, "Popularity": 0.8}, 3.0
+    )
+    met = crowd.matrix().toarray() > 0
+    share = (6 / (6 + met.sum(1)))[:, None]
+    new = 3 / (3 + met.sum(0))
+    popular = (1 - new) * share + new * 0.8
+    z = {name: normalise_scores(part.fit(crowd).score(range(60)), among=~met) for name, part in parts.items()}
+    expected = popular * z["Popularity"] + (1 - popular) * z["EASE"]
+    found = model.score(range(60))
+    np.testing.assert_allclose(found[~met], expected[~met], atol=1e-5)
+    # Here an item that was met could pass one that is left, by its own weights; it must not.
+    assert (np.where(met, expected, -9).max(1) > np.where(met, 9, expected).min(1) + 1e-3).any()
+    assert (np.where(met, found, -9).max(1) <= np.where(met, 9, found).min(1) + 1e-6).all()
+
+
 def test_the_same_seed_gives_the_same_scores(crowd):
     scores = [FusedRecommender([EASE(10.0), ALS(4)], seed=3, gate=True).fit(crowd).score([0, 1]) for _ in range(2)]
     np.testing.assert_array_equal(*scores)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from llmrec_lite import Dataset, UnknownIdError, evaluate, splits
+from llmrec_lite.fusion import fuse
 from llmrec_lite.llma import LLMA, LLMAConfig
 from llmrec_lite.llma_reasons import contributions
 from llmrec_lite.recommenders import Popularity
@@ -55,6 +56,25 @@ def test_somebody_known_well_is_served_as_everybody_else(fitted, world):
     history = [(ids[i], 4.0) for i in longer]
     expected = fitted.fused_.score_new([history])[0]
     np.testing.assert_allclose(fitted.adapt(history), expected, atol=1e-5)
+
+
+def test_a_user_of_whom_little_is_known_is_served_as_a_newcomer(world, reads_kinds, small):
+    log = world.interactions
+    few = log[(log["user_id"] != "u5") | (log["timestamp"] < 3)]
+    model = LLMA(small, encoder=reads_kinds()).fit(world.with_interactions(few))
+    user = world.users_to_index(["u5"])
+    history = [(item, 5.0) for item in few.loc[few["user_id"] == "u5", "item_id"]]
+    np.testing.assert_allclose(model.score(user)[0], model.adapt(history), atol=1e-5)
+    assert not np.allclose(model.score(user), model.fused_.score(user))
+
+
+def test_a_request_and_a_person_are_weighed(fitted, world):
+    user = world.users_to_index(["u3"])
+    found = fitted.recommend(user="u3", request="war", k=3)
+    parts = {"request": fitted.score_request("war"), "person": fitted.score(user)[0]}
+    expected = fuse(parts, {"request": 0.7, "person": 0.3})
+    index = world.items_to_index(found["item_id"])
+    np.testing.assert_allclose(found["score"], expected[index], atol=1e-5)
 
 
 def test_a_new_item_is_found_by_its_text(fitted, world):

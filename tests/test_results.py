@@ -179,6 +179,22 @@ def test_list_names_every_experiment_in_a_line(made_up, capsys):
     ]
 
 
+def test_all_are_run_and_what_fails_is_named_at_the_end(made_up, capsys):
+    def needs_a_card():
+        """Cannot run here."""
+        raise RuntimeError("there is no graphics card")
+
+    results.EXPERIMENTS["a_first"] = needs_a_card
+    assert results.main(["run", "--all"]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == len(results.EXPERIMENTS) - 2  # "broken" cannot be written either
+    assert "a_first: there is no graphics card" in captured.err
+    assert captured.err.splitlines()[-1] == "not run: a_first, broken"
+    for arguments in (["run"], ["run", "--all", "a_first"]):
+        with pytest.raises(SystemExit):
+            results.main(arguments)
+
+
 def test_unknown_experiments_and_results_are_named(made_up, capsys):
     assert results.main(["run", "tinny"]) == 2
     assert capsys.readouterr().err == "there is no experiment 'tinny'; known: broken, tiny\n"
