@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from tqdm.auto import tqdm
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.fusion import FusedRecommender, fuse
@@ -37,19 +37,21 @@ MANY = 40  # a newcomer who has met more is served as everybody else
 class LLMA(BaseRecommender):
     """A language model, collaborative filtering and facts, fused; new people by their first choices, requests in words.
 
-    The training stage cuts nothing away: texts become vectors, facts are pressed into a few numbers, three parts learn
-    from the choices ("factors": ALS; "autoencoder", with facts; "text": a ridge on vectors of texts and facts), their
-    weights are learned inside the data (`FusedRecommender`), and so are those for people and items of whom little is
-    known. The prediction stage takes candidates from all parts, fuses their scores, re-ranks for relevance and
-    diversity, and says why.
+    The training stage turns texts into vectors and presses facts into a few numbers. Three parts learn from the choices
+    ("factors": ALS; "autoencoder", with facts; "text": a ridge on vectors of texts and facts). Their weights are
+    learned inside the data (`FusedRecommender`), and so are those for people and items of whom little is known. In the
+    prediction stage every part scores every item, the fused scores propose candidates, these are re-ranked for
+    relevance and diversity, and each comes with a reason.
 
     Args:
         config: settings; the defaults where None.
-        facts: (n_items, n_facts) as of `fact_matrix`; the catalogue's genres where None.
+        facts: (n_items, n_facts) as of `fact_matrix`; the catalog's genres where None.
         encoder: reads texts in place of the configuration's.
+        progress: show a progress bar.
 
-    Time and memory on two cores are measured in chapter 19. Scores of one user are on one scale; those of two users
-    need not be.
+    Fitting MovieLens 100K takes about a minute and 1.3 GB on two cores. Time grows with the interactions and, in the
+    factorization, with the number of users and items; memory with the square of the items up to
+    `largest_autoencoder`. Scores of one user are on one scale; those of two users need not be.
     """
 
     def __init__(
@@ -66,15 +68,20 @@ class LLMA(BaseRecommender):
 
     def _fit(self, train: Dataset) -> None:
         config = self.config
-        self._describe(train)
-        self.fused_ = FusedRecommender(self._parts(train), gate="items", people=config.people, seed=config.seed).fit(
-            train
-        )
-        self.newcomers_ = Newcomers(config.order, config.people, config.seed).fit(
-            train,
-            lambda some: {name: scorer(part.fit(some)) for name, part in self._parts(train).items()},
-            self.text_vectors_ if self.has_texts_ else None,
-        )
+        with tqdm(total=3, desc="reading", disable=not self.progress) as stages:
+            self._describe(train)
+            stages.update()
+            stages.set_description("weighing the parts")
+            parts = self._parts(train)
+            self.fused_ = FusedRecommender(parts, gate="items", people=config.people, seed=config.seed).fit(train)
+            stages.update()
+            stages.set_description("learning to serve newcomers")
+            self.newcomers_ = Newcomers(config.order, config.people, config.seed).fit(
+                train,
+                lambda some: {name: scorer(part.fit(some)) for name, part in self._parts(train).items()},
+                self.text_vectors_ if self.has_texts_ else None,
+            )
+            stages.update()
         self._ready(train)
 
     def _describe(self, train: Dataset) -> None:
@@ -293,7 +300,3 @@ class LLMA(BaseRecommender):
         from llmrec_lite.llma_files import load
 
         return load(cls, Path(path))
-
-    def with_config(self, config: LLMAConfig) -> Self:
-        """Return a model with another configuration, not fitted."""
-        return type(self)(config, self.facts, self.encoder, self.progress)

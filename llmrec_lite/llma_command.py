@@ -53,7 +53,7 @@ def fit_command(
         data = Dataset.from_files(interactions, items, invalid=invalid)
     screen.print(f"Fitting LLMA to {data!r} ...", markup=False, soft_wrap=True)
     began = time.perf_counter()
-    model = LLMA(config, facts=facts).fit(data)
+    model = LLMA(config, facts=facts, progress=True).fit(data)
     model.save(out)
     told = ", ".join(f"{name} {weight:.2f}" for name, weight in model.fused_.gate_.known.items())
     screen.print(f"Fitted in {time.perf_counter() - began:.0f} s; weights: {told}.", markup=False, soft_wrap=True)

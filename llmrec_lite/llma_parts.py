@@ -31,7 +31,7 @@ class LLMAConfig:
         fact_weight: see `FactAutoencoder`.
         largest_autoencoder: a longer catalogue does without the autoencoder, which holds n_items^2 numbers.
         order: whether newcomers' first choices will be known, "time", or any, "random".
-        candidates: items that each part proposes for a list.
+        candidates: the best items by the fused score, among which a list is chosen.
         diversity: from 0, relevance alone, to 1, unlikeness alone.
         request_share: of a request in a list for somebody who is known as well.
         people: at most so many people are learned from when weights are chosen.
