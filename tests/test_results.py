@@ -29,6 +29,7 @@ def made_up(monkeypatch, tmp_path):
         "knowledge.experiments",
         "fusion_experiments",
         "fusion_known_experiments",
+        "llma_experiments",
         "knowledge.fact_experiments",
         "knowledge.graph_experiments",
         "meta.cold_experiments",

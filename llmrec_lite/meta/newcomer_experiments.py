@@ -42,14 +42,14 @@ def newcomers() -> dict[str, Any]:
     for deal, fold in tqdm([(deal, fold) for deal in range(2) for fold in range(5)], desc="folds"):
         train, valid, test = split_users(data, SHARES, seed=deal, fold=fold)
         seed = 5 * deal + fold
-        shared = _rankers(train)
+        shared = classic_rankers(train)
         for order in ORDERS:
             full = ColdStartRecommender(order=order, seed=seed).fit_on(train, valid)
             for k in SHOTS:
                 to_choose, asked = (_Later(part, k, order) for part in (valid, test))
                 owners.setdefault((order, k), []).append(asked.users)
                 scores = {}
-                for name, rankers in (shared | _rankers_of_episodes(train, k, order)).items():
+                for name, rankers in (shared | episode_rankers(train, k, order)).items():
                     tried = [to_choose.ndcg(ranker(to_choose.given))[0].mean() for ranker in rankers]
                     place = int(np.argmax(tried))
                     scores[name] = rankers[place](asked.given)
@@ -123,8 +123,8 @@ class _Later:
         return np.stack([ndcg_at_k(items, sparse.csr_array(part), 10) for part in (self.rest, self.liked)])
 
 
-def _rankers(train: Dataset) -> dict[str, list[Ranker]]:
-    """Models of Parts I and II that answer to a new user, with their settings."""
+def classic_rankers(train: Dataset) -> dict[str, list[Ranker]]:
+    """Return models of Parts I and II that answer to a new user, with their settings."""
 
     def linear(model: EASE | DenoisingAutoencoder) -> Ranker:
         weights = model.fit(train).weights_
@@ -144,8 +144,8 @@ def _rankers(train: Dataset) -> dict[str, list[Ranker]]:
     }
 
 
-def _rankers_of_episodes(train: Dataset, k: int, order: Order) -> dict[str, list[Ranker]]:
-    """Models that learn from the first choices of people and their later ones."""
+def episode_rankers(train: Dataset, k: int, order: Order) -> dict[str, list[Ranker]]:
+    """Return models that learn from the first choices of people and their later ones."""
     _, given, rest = chosen(train, k, order)
     by_place, whole = rest.mean(0), given + rest
     many = whole.sum(1)
