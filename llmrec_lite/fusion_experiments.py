@@ -16,8 +16,7 @@ from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate
 from llmrec_lite.fusion import fuse, reciprocal_rank_fusion
 from llmrec_lite.fusion_weights import HeldOut, learn_weights
-from llmrec_lite.knowledge.graph import fact_matrix, load_film_facts
-from llmrec_lite.knowledge.links import link_by_title
+from llmrec_lite.knowledge.links import film_facts
 from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.metrics import ndcg_at_k
@@ -37,7 +36,7 @@ Scores = dict[str, np.ndarray]
 
 def make_parts(data: Dataset) -> dict[str, Any]:
     """Return the parts of the chapter's fusions, with the settings that chapters 3, 9 and 17 chose inside train."""
-    encoder, facts = TextEncoder(), fact_matrix(load_film_facts(), link_by_title(data), data)[0]
+    encoder, facts = TextEncoder(), film_facts(data)
     both = JoinedEncoder([encoder, FactEncoder(facts, data.items["text"].tolist())])
     return {
         "popularity": Popularity(),
@@ -53,11 +52,11 @@ def make_parts(data: Dataset) -> dict[str, Any]:
 class Fixed(BaseRecommender):
     """Scores of all users, already computed."""
 
-    def __init__(self, scores: np.ndarray, train: Dataset) -> None:
-        self.scores, self.train_ = scores, train
+    def __init__(self, scores: np.ndarray) -> None:
+        self.scores = scores
 
     def _fit(self, train: Dataset) -> None:
-        raise NotImplementedError("the scores are given")
+        """There is nothing to learn."""
 
     def _score(self, users: np.ndarray) -> np.ndarray:
         return self.scores[users]
@@ -87,7 +86,7 @@ class Said:
 
     def report(self, scores: np.ndarray, name: str, vectors: np.ndarray | None = None) -> Report:
         """Measure scores of all users, (n_users, n_items)."""
-        model = Fixed(scores, self.train)
+        model = Fixed(scores).fit(self.train)
         return evaluate(model, self.train, self.test, name=name, item_vectors=vectors)
 
     def ndcg(self, scores: np.ndarray) -> np.ndarray:
@@ -119,7 +118,7 @@ def _fused_pair(how: str, part: Said, a: float, first: str = TEXT, second: str =
 
 
 def _curves(said: list[Said], ways: Callable[[Said, float], np.ndarray]) -> np.ndarray:
-    """NDCG of every user at every a of the grid, the mean over the draws, (n_users, n_grid)."""
+    """Return nDCG of every user at every a of the grid, the mean over the draws, (n_users, n_grid)."""
     values = np.stack([[part.ndcg(ways(part, a)) for a in SHARE_GRID] for part in said])
     with np.errstate(invalid="ignore"):
         return np.nan_to_num(np.nansum(values, 0) / np.maximum(np.isfinite(values).sum(0), 1)).T

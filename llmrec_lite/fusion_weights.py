@@ -185,7 +185,7 @@ def learn_gate(
     for who, few in (("user", users), ("item", items)):
         if not few:
             continue
-        best = _mean(gate, few)
+        best, better = _mean(gate, few), gate
         for pace in paces:
             make = partial(_moved, gate, who, pace)
 
@@ -195,8 +195,7 @@ def learn_gate(
             weights, found = _ascend(known, quality, steps)
             if found > best:
                 best, better = found, make(weights)
-        if best > _mean(gate, few):
-            gate = better
+        gate = better
     return gate
 
 

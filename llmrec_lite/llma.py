@@ -49,7 +49,7 @@ class LLMA(BaseRecommender):
         encoder: reads texts in place of the configuration's.
         progress: show a progress bar.
 
-    Fitting MovieLens 100K takes about a minute and 1.3 GB on two cores. Time grows with the interactions and, in the
+    Fitting MovieLens 100K takes a few minutes and 1.3 GB on two cores. Time grows with the interactions and, in the
     factorization, with the number of users and items; memory with the square of the items up to
     `largest_autoencoder`. Scores of one user are on one scale; those of two users need not be.
     """
@@ -103,9 +103,7 @@ class LLMA(BaseRecommender):
 
     def _encoder(self) -> Encoder:
         if self.encoder is None:
-            from llmrec_lite.language.encoder import (
-                TextEncoder,
-            )  # torch and transformers, which a saved model may spare
+            from llmrec_lite.language.encoder import TextEncoder  # transformers, which a saved model may spare
 
             if self.config.encoder is None:
                 raise ValueError(
@@ -165,9 +163,10 @@ class LLMA(BaseRecommender):
         """
         given = histories_to_matrix(histories, self._fitted())
         many = np.diff(given.indptr) > MANY
-        scores = self.newcomers_.score(given, self.scorers_)
+        scores = np.empty(given.shape, np.float32)
+        scores[~many] = self.newcomers_.score(given[~many], self.scorers_)
         if many.any():
-            scores[many] = self.fused_.score_new([h for h, is_many in zip(histories, many, strict=True) if is_many])
+            scores[many] = self.fused_.score_new([histories[int(row)] for row in np.flatnonzero(many)])
         return scores
 
     def adapt(self, history: History) -> np.ndarray:
@@ -249,7 +248,7 @@ class LLMA(BaseRecommender):
                 {"request": self.score_request(request), "person": personal},
                 {"request": self.config.request_share, "person": 1 - self.config.request_share},
             )
-        best = self._reranked(scores, met if exclude_seen else sparse.csr_array(met.shape), request, k)
+        best = self._reranked(scores, met if exclude_seen else sparse.csr_array(met.shape), k)
         return pd.DataFrame(
             {
                 "item_id": train.items["item_id"].to_numpy()[best],
@@ -260,7 +259,7 @@ class LLMA(BaseRecommender):
             }
         )
 
-    def _reranked(self, scores: np.ndarray, seen: sparse.csr_array, request: str | None, k: int) -> np.ndarray:
+    def _reranked(self, scores: np.ndarray, seen: sparse.csr_array, k: int) -> np.ndarray:
         """Take the best candidates, one by one, those like what is taken already a little later.
 
         Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998), with relevance on a scale from 0 to 1.

@@ -47,6 +47,8 @@ def fit_command(
     config = LLMAConfig(encoder="minilm" if text else None, order=order, seed=seed)
     facts = None
     if interactions is None:
+        from llmrec_lite.knowledge.links import film_facts
+
         data = load_movielens()
         facts = film_facts(data)
     else:
@@ -58,14 +60,6 @@ def fit_command(
     told = ", ".join(f"{name} {weight:.2f}" for name, weight in model.fused_.gate_.known.items())
     screen.print(f"Fitted in {time.perf_counter() - began:.0f} s; weights: {told}.", markup=False, soft_wrap=True)
     screen.print(f"The model is at {out}. Try: llmrec recommend --model {out} --user ID", markup=False, soft_wrap=True)
-
-
-def film_facts(data: Dataset) -> Any:
-    """Return the facts about MovieLens's films, (n_items, n_facts); see chapter 17."""
-    from llmrec_lite.knowledge.graph import fact_matrix, load_film_facts
-    from llmrec_lite.knowledge.links import link_by_title
-
-    return fact_matrix(load_film_facts(), link_by_title(data), data)[0]
 
 
 def load_test(model: Any, path: Path) -> tuple[Dataset, int, int]:

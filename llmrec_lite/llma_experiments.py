@@ -17,10 +17,10 @@ from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate
 from llmrec_lite.fusion import FusedRecommender, fuse
 from llmrec_lite.fusion_experiments import genre_vectors
+from llmrec_lite.knowledge.links import film_facts
 from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.llma import LLMA, LLMAConfig
-from llmrec_lite.llma_command import film_facts
 from llmrec_lite.llma_newcomers import Newcomers
 from llmrec_lite.llma_parts import scorer
 from llmrec_lite.meta.coldstart import ColdStartRecommender

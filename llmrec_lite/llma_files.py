@@ -8,7 +8,6 @@ model was fitted on: whoever has the folder has them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
+from llmrec_lite.assets import file_sha256
 from llmrec_lite.data import Dataset
 from llmrec_lite.fusion import FusedRecommender
 from llmrec_lite.fusion_weights import Gate
@@ -84,7 +84,7 @@ def save(model: Any, path: Path) -> Path:
             (unfinished / CATALOGUE).write_text(json.dumps(catalogue, ensure_ascii=False), encoding="utf-8")
             save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, unfinished / ARRAYS)
             names = (MODEL, ARRAYS, CATALOGUE)
-            (unfinished / SUMS).write_text("".join(f"{_sha256(unfinished / name)}  {name}\n" for name in names))
+            (unfinished / SUMS).write_text("".join(f"{file_sha256(unfinished / name)}  {name}\n" for name in names))
             for name in (*names, SUMS):
                 with open(unfinished / name, "rb+") as file:
                     os.fsync(file.fileno())
@@ -169,7 +169,7 @@ def _checked(path: Path) -> dict[str, Any]:
     for name in (MODEL, ARRAYS, CATALOGUE):
         if not (path / name).is_file():
             raise ModelFileError(f"{path / name} is missing; fit the model again")
-        if _sha256(path / name) != sums.get(name):
+        if file_sha256(path / name) != sums.get(name):
             raise ModelFileError(f"{path / name} is not what was written: damaged or changed; fit the model again")
     try:
         content = json.loads((path / MODEL).read_text(encoding="utf-8"))
@@ -220,8 +220,3 @@ def _put(unfinished: Path, path: Path) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

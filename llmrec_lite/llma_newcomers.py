@@ -47,7 +47,7 @@ class Newcomers:
             vectors: (n_items, v) of the items' texts.
         """
         self.learn_, valid = self._divided(data)
-        self.vectors_, self.count_ = vectors, _popularity(data)
+        self.count_ = _popularity(data)
         parts = dict(make(self.learn_))
         self.next_: dict[int, NextChoices] = {}
         self.weights_: dict[int, dict[str, float]] = {}
@@ -105,7 +105,7 @@ class Newcomers:
     def restore(self, state: Mapping[str, Any], data: Dataset, vectors: np.ndarray | None) -> Self:
         """Take what was learned before, of the same data."""
         self.learn_, _ = self._divided(data)
-        self.vectors_, self.count_ = vectors, _popularity(data)
+        self.count_ = _popularity(data)
         self.weights_ = {int(k): dict(weights) for k, weights in state["weights"].items()}
         self.next_, fitted = {}, {}
         for k, one in ((int(k), one) for k, one in state["people"].items()):

@@ -1,4 +1,4 @@
-"""Chapter 19: why an item is in the list, in words that follow from the scores."""
+"""Chapter 19: why an item is in the list, in words that follow from the scores of the parts."""
 
 from __future__ import annotations
 
@@ -54,6 +54,9 @@ def contributions(model: LLMA, items: np.ndarray, met: np.ndarray) -> dict[str, 
 
 def reasons(model: LLMA, items: np.ndarray, met: np.ndarray, request: str | None = None) -> list[str]:
     """Say for each item of a list why it is there, in one sentence.
+
+    The reason is that of the parts for everybody. A newcomer's list rests on people alike and on popularity as well
+    (`Newcomers`), of which the reason does not speak.
 
     Args:
         model: a fitted LLMA.

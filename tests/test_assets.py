@@ -174,8 +174,8 @@ def test_contents_are_read_once_per_process(store: Store, monkeypatch: pytest.Mo
     assets.locate("tiny")
     store.new_process()
     read = []
-    real = assets._sha256
-    monkeypatch.setattr(assets, "_sha256", lambda file: read.append(file.name) or real(file))
+    real = assets.file_sha256
+    monkeypatch.setattr(assets, "file_sha256", lambda file: read.append(file.name) or real(file))
     assets.locate("tiny")
     assets.locate("tiny")
     assert sorted(read) == ["a.txt", "b.txt"]

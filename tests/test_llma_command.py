@@ -65,7 +65,7 @@ def test_evaluate_it_on_what_came_later(model, shop):
     assert 0 < found["ndcg"]["low"] < found["ndcg"]["mean"] < found["ndcg"]["high"] < 1
 
 
-def test_what_the_model_does_not_know_is_left_out_and_said(model, shop, tmp_path, capfd):
+def test_what_the_model_does_not_know_is_left_out_and_said(model, shop, tmp_path):
     later = pd.read_csv(shop / "later.csv")
     more = pd.DataFrame({"user_id": ["stranger", "client-1"], "item_id": ["sku/1", "sku/new"]})
     pd.concat([later, more]).to_csv(tmp_path / "more.csv", index=False)

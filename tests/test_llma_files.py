@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from llmrec_lite import llma_files
+from llmrec_lite.assets import file_sha256
 from llmrec_lite.llma import LLMA
 from llmrec_lite.llma_files import ModelFileError
 from llmrec_lite.recommenders.base import NotFittedError
@@ -22,7 +23,7 @@ def folder(fitted, tmp_path):
 def _sign(folder):
     """Write check sums that fit, as somebody would who changes a model on purpose."""
     names = (llma_files.MODEL, llma_files.ARRAYS, llma_files.CATALOGUE)
-    (folder / "SHA256SUMS").write_text("".join(f"{llma_files._sha256(folder / n)}  {n}\n" for n in names))
+    (folder / "SHA256SUMS").write_text("".join(f"{file_sha256(folder / n)}  {n}\n" for n in names))
 
 
 def test_a_loaded_model_says_the_same(fitted, folder, reads_kinds):

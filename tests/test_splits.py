@@ -171,6 +171,10 @@ def test_thin_keeps_at_most_so_many(crowd):
     by_item = np.bincount(kept.item_index, minlength=crowd.n_items)
     assert (by_user <= per_user).all()
     assert (by_item <= per_item).all()
+    only_items = splits.thin(crowd, np.full(crowd.n_users, np.inf), per_item, seed=1)[0]
+    counts = np.bincount(crowd.item_index, minlength=crowd.n_items)
+    kept_of = np.bincount(only_items.item_index, minlength=crowd.n_items)
+    assert (kept_of == np.minimum(counts, per_item)).all()  # exactly, where users have no limit
     # Nobody loses more than the limits ask for: of users without a limit only thinned items are left out.
     rows = left_out.user_index >= 20
     assert (left_out.item_index[rows] < 3).all()

@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
+from scipy import sparse
 
 from llmrec_lite import assets
 from llmrec_lite.data import Dataset
+from llmrec_lite.knowledge.graph import fact_matrix, load_film_facts
 
 # All that a table of numbers and strings needs to come out of its pickle. Anything else in it is refused.
 _ALLOWED = {
@@ -120,3 +122,8 @@ def _contains(longer: Words, shorter: Words) -> bool:
     """Say whether two words or more stand in a longer title one after the other."""
     starts = range(len(longer) - len(shorter) + 1)
     return len(shorter) >= 2 and any(longer[start : start + len(shorter)] == shorter for start in starts)
+
+
+def film_facts(data: Dataset) -> sparse.csr_array:
+    """Return the facts about MovieLens's films, through the mended links, (n_items, n_facts); see `fact_matrix`."""
+    return fact_matrix(load_film_facts(), link_by_title(data), data)[0]

@@ -23,6 +23,8 @@ from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from llmrec_lite.assets import file_sha256
+
 WEIGHTS, OPTIMIZER, TRAINING, SUMS = "model.safetensors", "optimizer.safetensors", "training.json", "SHA256SUMS"
 _PREFIX, _UNFINISHED = "step-", ".unfinished-"
 
@@ -95,7 +97,7 @@ def save_checkpoint(
             text = json.dumps({"step": step, "identity": identity, "history": history})
             (unfinished / TRAINING).write_text(text, encoding="utf-8")
             names = (WEIGHTS, OPTIMIZER, TRAINING)
-            (unfinished / SUMS).write_text("".join(f"{_sha256(unfinished / name)}  {name}\n" for name in names))
+            (unfinished / SUMS).write_text("".join(f"{file_sha256(unfinished / name)}  {name}\n" for name in names))
             for name in (*names, SUMS):
                 with open(unfinished / name, "rb+") as file:
                     os.fsync(file.fileno())
@@ -169,14 +171,9 @@ def _verified(path: Path) -> dict[str, Any]:
     for name in (WEIGHTS, OPTIMIZER, TRAINING):
         if not (path / name).is_file():
             raise CheckpointError(f"{path / name} is missing; {mend}")
-        if _sha256(path / name) != sums.get(name):
+        if file_sha256(path / name) != sums.get(name):
             raise CheckpointError(f"{path / name} is damaged: it is not what was written; {mend}")
     return json.loads((path / TRAINING).read_text(encoding="utf-8"))
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _named_tensors(model: nn.Module) -> dict[str, Tensor]:

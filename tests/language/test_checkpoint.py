@@ -98,7 +98,7 @@ def test_only_the_last_one_is_kept(tmp_path, stored):
     assert latest_checkpoint(tmp_path) == newer
 
 
-@pytest.mark.parametrize("failing", ["save_file", "os.replace", "os.fsync", "_sha256"])
+@pytest.mark.parametrize("failing", ["save_file", "os.replace", "os.fsync", "file_sha256"])
 def test_a_write_that_fails_leaves_the_old_one_whole(tmp_path, stored, monkeypatch, failing):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
