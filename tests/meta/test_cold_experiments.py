@@ -190,7 +190,7 @@ def test_a_prior_on_fixed_factors_by_hand():
 
 def test_rules_for_lists_by_hand():
     data = log(40)
-    ways = newcomer._rankers_of_episodes(data, 3, "time")
+    ways = newcomer.episode_rankers(data, 3, "time")
     new = np.zeros((1, 50), np.float32)
     new[0, [1, 2, 3]] = 1
     _, first, rest = newcomer.chosen(data, 3)
@@ -205,4 +205,4 @@ def test_rules_for_lists_by_hand():
     np.testing.assert_allclose(only, shared @ (first + rest) / shared.sum(), rtol=1e-5)
     lifted = [ranker(new) - rest.mean(0) for ranker in ways["popularity by place + autoencoder"][:2]]
     np.testing.assert_allclose(lifted[1], 2 * lifted[0], atol=1e-5)
-    assert list(newcomer._rankers_of_episodes(data, 0, "time")) == ["popularity by place"]
+    assert list(newcomer.episode_rankers(data, 0, "time")) == ["popularity by place"]
