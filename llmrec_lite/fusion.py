@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Literal, get_args
 
@@ -13,7 +14,7 @@ from scipy.stats import rankdata
 
 from llmrec_lite import splits
 from llmrec_lite.data import Dataset
-from llmrec_lite.fusion_weights import Gate, HeldOut, Weight, learn_gate, learn_weights, mean_gate
+from llmrec_lite.fusion_weights import Gate, HeldOut, Weight, learn_front, learn_gate, learn_weights, mean_gate
 from llmrec_lite.recommenders.base import BaseRecommender, History, Recommender, histories_to_matrix
 from llmrec_lite.scales import Normalise, normalise_scores
 
@@ -120,6 +121,8 @@ class FusedRecommender(BaseRecommender):
         normalise: "zscore", "rank" or "minmax", see `normalise_scores`.
         gate: whether the learned weights depend on how many items a user has met and how many users have met an item;
             "users" or "items" for one of the two.
+        unmet_by: name of a part that alone orders the items that nobody has met (`learn_front`); it goes with learned
+            weights, and with a gate for users or none.
         draws: how many of four quarters of the interactions are held out in turn; the learned weights are averaged.
         people: at most so many users of each draw are learned from.
         seed: of what is held out.
@@ -140,6 +143,7 @@ class FusedRecommender(BaseRecommender):
         weights: Mapping[str, float] | None = None,
         normalise: Normalise = "zscore",
         gate: bool | Literal["users", "items"] = False,
+        unmet_by: str | None = None,
         draws: int = 2,
         people: int = 1000,
         seed: int = 0,
@@ -154,12 +158,16 @@ class FusedRecommender(BaseRecommender):
             raise ValueError(f"need 1 to 4 draws and at least one of the people, got {draws!r} and {people!r}")
         if gate and weights is not None:
             raise ValueError("a gate is learned together with the weights; leave the weights out")
+        if unmet_by is not None and unmet_by not in self.models:
+            raise ValueError(f"unmet_by must name one of the parts {', '.join(self.models)}, not {unmet_by!r}")
+        if unmet_by is not None and (weights is not None or gate in (True, "items")):
+            raise ValueError("unmet_by needs learned weights and no gate for items; leave one of the two out")
         if normalise not in get_args(Normalise):
             raise ValueError(f"normalise must be one of {', '.join(get_args(Normalise))}, not {normalise!r}")
         if gate not in (False, True, "users", "items"):
             raise ValueError(f'gate must be True, False, "users" or "items", not {gate!r}')
         self.weights, self.normalise, self.gate = weights, normalise, gate
-        self.draws, self.people, self.seed = draws, people, seed
+        self.unmet_by, self.draws, self.people, self.seed = unmet_by, draws, people, seed
 
     def _fit(self, train: Dataset) -> None:
         if self.weights is None and len(self.models) == 1:
@@ -185,8 +193,9 @@ class FusedRecommender(BaseRecommender):
         inner, valid = next(islice(splits.kfold(train, 4, seed=self.seed), draw, None))
         usual = self._said(inner, valid, np.ones(train.n_users, bool), draw)
         known = learn_weights(usual)
+        front = Gate(known) if self.unmet_by is None else learn_front(known, usual, self.unmet_by)
         if not self.gate:
-            return Gate(known)
+            return front
         rng = np.random.default_rng([self.seed, draw])
         per_user, all_users = _caps(train.n_users, (0, 1, 2, 3, 5, 8, 13, 20), rng), np.full(train.n_users, np.inf)
         per_item, all_items = _caps(train.n_items, (0, 1, 3, 10), rng), np.full(train.n_items, np.inf)
@@ -198,7 +207,8 @@ class FusedRecommender(BaseRecommender):
         if self.gate != "users":
             thinned = splits.thin(train, all_users, per_item, seed=self.seed + draw)
             of_items = self._said(*thinned, np.isinf(all_users), draw, np.isfinite(per_item))
-        return learn_gate(known, usual, of_users, of_items)
+        gate = learn_gate(known, usual, of_users, of_items)
+        return gate if self.unmet_by is None else replace(gate, new_item=front.new_item, item_pace=front.item_pace)
 
     def _said(
         self, inner: Dataset, held_out: Dataset, who: np.ndarray, draw: int, among: np.ndarray | None = None

@@ -15,6 +15,7 @@ from llmrec_lite.scales import Normalise, normalise_scores
 
 Weight = float | np.ndarray
 STEPS = (0.2, 0.1, 0.05)
+SHARES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05)
 PACES = (0.3, 1.0, 3.0, 10.0)
 _DISCOUNT = 1 / np.log2(np.arange(2, 12))  # of the ten places of a list
 
@@ -197,6 +198,27 @@ def learn_gate(
                 best, better = found, make(weights)
         gate = better
     return gate
+
+
+def learn_front(
+    known: Mapping[str, float], usual: Sequence[HeldOut], part: str, pace: float = 0.3, shares: Sequence[float] = SHARES
+) -> Gate:
+    """Let one part alone order the items that nobody has met, as far in front as costs the usual lists nothing.
+
+    The weight that the part has there does not change their order; it says how they mix with items that are known.
+
+    Args:
+        known: see `learn_gate`.
+        usual: see `learn_gate`.
+        part: name of the part; one that learns from texts or facts.
+        pace: the number of people after which an item has half of the weights of well-known ones.
+        shares: weights to choose from; the largest that costs nothing, else the one that costs least.
+    """
+    gates = [Gate(dict(known), new_item={n: s * (n == part) for n in known}, item_pace=pace) for s in shares]
+    least = _mean(Gate(known), usual)
+    quality = [_mean(gate, usual) for gate in gates]
+    free = [gate for gate, found in zip(gates, quality, strict=True) if found >= least]
+    return free[0] if free else gates[int(np.argmax(quality))]
 
 
 def _moved(gate: Gate, who: str, pace: float, weights: Mapping[str, float]) -> Gate:

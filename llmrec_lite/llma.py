@@ -15,7 +15,7 @@ from llmrec_lite.fusion import FusedRecommender, fuse
 from llmrec_lite.knowledge.graph import genre_facts
 from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
 from llmrec_lite.llma_newcomers import Newcomers
-from llmrec_lite.llma_parts import KnownTexts, LLMAConfig, pressed, scorer
+from llmrec_lite.llma_parts import KnownTexts, LLMAConfig, pressed, rerank, scorer
 from llmrec_lite.llma_reasons import reasons
 from llmrec_lite.recommenders import ALS, TextRecommender
 from llmrec_lite.recommenders.base import (
@@ -39,9 +39,9 @@ class LLMA(BaseRecommender):
 
     The training stage turns texts into vectors and presses facts into a few numbers. Three parts learn from the choices
     ("factors": ALS; "autoencoder", with facts; "text": a ridge on vectors of texts and facts). Their weights are
-    learned inside the data (`FusedRecommender`), and so are those for people and items of whom little is known. In the
-    prediction stage every part scores every item, the fused scores propose candidates, these are re-ranked for
-    relevance and diversity, and each comes with a reason.
+    learned inside the data (`FusedRecommender`), and others for people of whom little is known (`Newcomers`); items
+    that nobody has met are put in order by the part "text" alone. In the prediction stage every part scores every item,
+    the fused scores propose candidates, these are re-ranked for relevance and diversity, and each comes with a reason.
 
     Args:
         config: settings; the defaults where None.
@@ -72,8 +72,7 @@ class LLMA(BaseRecommender):
             self._describe(train)
             stages.update()
             stages.set_description("weighing the parts")
-            parts = self._parts(train)
-            self.fused_ = FusedRecommender(parts, gate="items", people=config.people, seed=config.seed).fit(train)
+            self.fused_ = self._fused(self._parts(train)).fit(train)
             stages.update()
             stages.set_description("learning to serve newcomers")
             self.newcomers_ = Newcomers(config.order, config.people, config.seed).fit(
@@ -126,6 +125,10 @@ class LLMA(BaseRecommender):
         if not parts:
             raise ValueError(f"no part of {config.parts} can be made: there are no texts and facts, or too many items")
         return parts
+
+    def _fused(self, parts: dict[str, Recommender]) -> FusedRecommender:
+        unmet_by = "text" if "text" in parts else None
+        return FusedRecommender(parts, unmet_by=unmet_by, people=self.config.people, seed=self.config.seed)
 
     def _has_facts(self, train: Dataset) -> bool:
         """Tell whether the part "text" has facts to go by where no text is read: they are found by the items' texts."""
@@ -260,26 +263,11 @@ class LLMA(BaseRecommender):
         )
 
     def _reranked(self, scores: np.ndarray, seen: sparse.csr_array, k: int) -> np.ndarray:
-        """Take the best candidates, one by one, those like what is taken already a little later.
-
-        Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998), with relevance on a scale from 0 to 1.
-        """
+        """Return the indices of a list of k, chosen among the best candidates for relevance and diversity."""
         items = top_k_unseen(scores[None], seen, max(self.config.candidates, k))[0][0]
         items = items[items >= 0]
-        share = self.config.diversity
-        if not share or len(items) <= 1:
-            return items[:k]
-        relevance = scores[items]
-        relevance = (relevance - relevance.min()) / max(float(np.ptp(relevance)), 1e-9)
         alike = self.alike_[items] @ self.alike_[items].T
-        taken: list[int] = []
-        worst = np.zeros(len(items))
-        for _ in range(min(k, len(items))):
-            value = (1 - share) * relevance - share * worst
-            value[taken] = -np.inf
-            taken.append(int(value.argmax()))
-            worst = np.maximum(worst, alike[:, taken[-1]])
-        return items[taken]
+        return items[rerank(scores[items], alike, self.config.diversity, k)]
 
     # ---- on disk ----
 

@@ -23,7 +23,6 @@ from scipy import sparse
 
 from llmrec_lite.assets import file_sha256
 from llmrec_lite.data import Dataset
-from llmrec_lite.fusion import FusedRecommender
 from llmrec_lite.fusion_weights import Gate
 from llmrec_lite.llma_newcomers import Newcomers
 
@@ -143,7 +142,7 @@ def load(cls: Any, path: Path) -> Any:
             part.train_, part.matrix_ = train, train.matrix()
         if "text" in made:
             made["text"].histories_, made["text"].encoder_ = train.matrix("rating"), made["text"].encoder
-        fused = FusedRecommender(made, gate="items", people=model.config.people, seed=model.config.seed)
+        fused = model._fused(made)
         fused.gate_, fused.parts_, fused.train_ = Gate(**content["gate"]), made, train
         fused.matrix_, fused.met_by_ = train.matrix(), np.bincount(train.matrix().indices, minlength=train.n_items)
         model.fused_ = fused

@@ -50,6 +50,7 @@ class Newcomers:
         self.count_ = _popularity(data)
         parts = dict(make(self.learn_))
         self.next_: dict[int, NextChoices] = {}
+        self.held_: dict[int, HeldOut] = {}  # what the weights were learned from; `save` does not keep it
         self.weights_: dict[int, dict[str, float]] = {}
         autoencoders = None
         for k in SHOTS[1:]:
@@ -62,8 +63,9 @@ class Newcomers:
                     self.learn_, valid, autoencoders, vectors
                 )
             given = sparse.csr_array(known)
-            held = HeldOut.of(self._scores(given, k, parts), given, sparse.csr_array(later), self.count_)
-            self.weights_[k] = learn_weights([held])
+            scores = self._scores(given, k, parts)
+            self.held_[k] = HeldOut.of(scores, given, sparse.csr_array(later), self.count_)
+            self.weights_[k] = learn_weights([self.held_[k]])
         return self
 
     def score(self, given: sparse.csr_array, parts: Mapping[str, Score]) -> np.ndarray:

@@ -102,3 +102,29 @@ def pressed(facts: sparse.csr_array, d: int) -> np.ndarray:
         return facts.toarray().astype(np.float32)
     u, s, _ = sparse.linalg.svds(facts, k=d, random_state=0)
     return (u * s).astype(np.float32)
+
+
+def rerank(scores: np.ndarray, alike: np.ndarray, diversity: float, k: int) -> np.ndarray:
+    """Take candidates one by one, those like what is taken already a little later, equation (19.2).
+
+    Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998), with relevance on a scale from 0 to 1.
+
+    Args:
+        scores: (n,) of the candidates.
+        alike: (n, n) cosines between them; to be unlike counts as 0.
+        diversity: from 0, relevance alone, to 1, unlikeness alone.
+        k: how many are taken.
+
+    Returns:
+        (k,) places among the candidates, fewer where they run out.
+    """
+    spread = float(np.ptp(scores)) if len(scores) else 0.0
+    relevance = (scores - scores.min(initial=np.inf)) / spread if spread else np.zeros(len(scores))
+    nearest = np.zeros(len(scores))
+    taken: list[int] = []
+    for _ in range(min(k, len(scores))):
+        value = (1 - diversity) * relevance - diversity * nearest
+        value[taken] = -np.inf
+        taken.append(int(value.argmax()))
+        nearest = np.maximum(nearest, alike[:, taken[-1]])
+    return np.array(taken, int)

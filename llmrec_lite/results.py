@@ -161,6 +161,7 @@ def _register_experiments() -> None:
     import llmrec_lite.language.text_experiments
     import llmrec_lite.language.tuning_experiments
     import llmrec_lite.llma_experiments
+    import llmrec_lite.llma_newcomer_experiments
     import llmrec_lite.meta.cold_experiments
     import llmrec_lite.meta.distill_experiments
     import llmrec_lite.meta.experiments

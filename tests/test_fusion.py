@@ -216,6 +216,18 @@ def test_a_gate_weighs_each_user_and_item_by_what_is_known_of_them(crowd):
     assert (np.where(met, found, -9).max(1) <= np.where(met, 9, found).min(1) + 1e-6).all()
 
 
+@pytest.mark.parametrize("gate", [False, "users"])
+def test_items_that_nobody_has_met_are_in_the_order_of_one_part(crowd, gate):
+    unmet = np.arange(20, 30)
+    rows = crowd.interactions
+    train = crowd.with_interactions(rows[~np.isin(crowd.item_index, unmet)])
+    parts = {"crowd": EASE(10.0), "chance": Random(seed=5)}
+    model = FusedRecommender(parts, unmet_by="chance", gate=gate, draws=1).fit(train)
+    assert set(model.gate_.new_item) == {"crowd", "chance"}
+    scores, alone = model.score([4, 9])[:, unmet], model.parts_["chance"].score([4, 9])[:, unmet]
+    np.testing.assert_array_equal(np.argsort(scores), np.argsort(alone))
+
+
 def test_the_same_seed_gives_the_same_scores(crowd):
     scores = [FusedRecommender([EASE(10.0), ALS(4)], seed=3, gate=True).fit(crowd).score([0, 1]) for _ in range(2)]
     np.testing.assert_array_equal(*scores)
@@ -239,6 +251,11 @@ def test_bad_settings(crowd):
         FusedRecommender([EASE()], draws=5)
     with pytest.raises(ValueError, match="leave the weights out"):
         FusedRecommender([EASE()], {"EASE": 1.0}, gate=True)
+    with pytest.raises(ValueError, match="unmet_by must name one of the parts EASE, not 'text'"):
+        FusedRecommender([EASE()], unmet_by="text")
+    for wrong in ({"weights": {"EASE": 1.0}}, {"gate": True}, {"gate": "items"}):
+        with pytest.raises(ValueError, match="unmet_by needs learned weights and no gate for items"):
+            FusedRecommender([EASE()], unmet_by="EASE", **wrong)
 
 
 def test_any_recommender_can_be_a_part(crowd):

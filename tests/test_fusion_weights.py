@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from llmrec_lite.fusion import fuse
-from llmrec_lite.fusion_weights import Gate, HeldOut, learn_gate, learn_weights, mean_gate
+from llmrec_lite.fusion_weights import Gate, HeldOut, learn_front, learn_gate, learn_weights, mean_gate
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders.base import top_k_unseen
 
@@ -124,6 +124,20 @@ def test_a_gate_that_helps_nobody_is_not_taken():
     usual = HeldOut.of(*made_up(truth=lambda a, b: a))
     known = {"first": 1.0, "second": 0.0, "noise": 0.0}
     assert learn_gate(known, [usual], [usual], [usual]) == Gate(known)
+
+
+def test_a_part_in_front_of_what_nobody_has_met_goes_as_far_as_costs_nothing():
+    """Half of the items are unmet. A judge who is right of them may lead; one who is noise must stay behind."""
+    counts = np.where(np.arange(120) < 60, 10**9, 0)
+    held = HeldOut.of(*made_up(counts=counts, truth=lambda a, b: a))
+    known = {"first": 0.7, "second": 0.3, "noise": 0.0}
+    right, wrong = (learn_front(known, [held], part) for part in ("first", "noise"))
+    assert right.new_item == {"first": 1.0, "second": 0.0, "noise": 0.0}
+    assert 0 < wrong.new_item["noise"] <= 0.2
+    assert (right.known, right.new_user) == (known, None)
+    assert right.ndcg([held]).mean() >= Gate(known).ndcg([held]).mean()
+    met = HeldOut.of(*made_up(counts=np.full(120, 10**9), truth=lambda a, b: a))
+    assert learn_front(known, [met], "noise").new_item["noise"] == 1.0  # nothing is unmet, so nothing is lost
 
 
 def test_the_mean_of_gates():

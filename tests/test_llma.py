@@ -9,6 +9,7 @@ import pytest
 from llmrec_lite import Dataset, UnknownIdError, evaluate, splits
 from llmrec_lite.fusion import fuse
 from llmrec_lite.llma import LLMA, LLMAConfig
+from llmrec_lite.llma_parts import rerank
 from llmrec_lite.llma_reasons import contributions
 from llmrec_lite.recommenders import Popularity
 from llmrec_lite.recommenders.base import NotFittedError, Recommender
@@ -86,6 +87,11 @@ def test_a_new_item_is_found_by_its_text(fitted, world):
     assert (fitted.score_items(texts)[rows].argmax(1) == 1).mean() > 0.9
 
 
+def test_items_that_nobody_has_met_are_in_the_order_of_the_text(fitted):
+    scores, alone = (model.score(range(120))[:, 80:] for model in (fitted, fitted.fused_.parts_["text"]))
+    np.testing.assert_array_equal(np.argsort(scores), np.argsort(alone))
+
+
 def test_a_request_in_words(fitted):
     found = fitted.recommend(request="I would like some music", k=5)
     assert list(found.columns) == ["item_id", "rank", "item", "score", "reason"]
@@ -132,6 +138,17 @@ def test_reasons_are_what_moves_the_score(fitted, world):
         drawn = [rng.choice(np.setdiff1d(met, named), 2, replace=False) for _ in range(5)]
         others.append(whole - np.mean([without(pair, item) for pair in drawn]))
     assert np.mean(fallen) > np.mean(others)
+
+
+def test_reranking_by_hand():
+    alike = np.array([[1, 0.9, 0.0], [0.9, 1, 0.1], [0.0, 0.1, 1]])
+    scores = np.array([5.0, 4.5, 3.0])  # relevance 1, 0.75, 0
+    assert rerank(scores, alike, 0.0, 3).tolist() == [0, 1, 2]
+    assert rerank(scores, alike, 0.4, 3).tolist() == [0, 1, 2]  # 0.6 * 0.75 - 0.4 * 0.9 = 0.09 beats 0
+    assert rerank(scores, alike, 0.5, 3).tolist() == [0, 2, 1]  # 0.5 * 0.75 - 0.5 * 0.9 < 0
+    assert rerank(scores, -alike, 0.5, 2).tolist() == [0, 1]  # unlikeness below 0 earns nothing more
+    assert rerank(np.array([2.0, 2.0]), np.eye(2), 0.3, 5).tolist() == [0, 1]
+    assert rerank(np.zeros(0), np.zeros((0, 0)), 0.3, 5).tolist() == []
 
 
 def test_diversity_spreads_the_list(world, reads_kinds, small):

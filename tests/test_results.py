@@ -30,6 +30,7 @@ def made_up(monkeypatch, tmp_path):
         "fusion_experiments",
         "fusion_known_experiments",
         "llma_experiments",
+        "llma_newcomer_experiments",
         "knowledge.fact_experiments",
         "knowledge.graph_experiments",
         "meta.cold_experiments",
