@@ -155,7 +155,7 @@ class LLMA(BaseRecommender):
         scores = self.fused_.score(users)
         few = np.flatnonzero(np.diff(self.matrix_.indptr)[users] < FEW)
         if len(few):
-            scores[few] = self.newcomers_.score(self.matrix_[users[few]], self.scorers_)
+            scores[few] = self.newcomers_.score(self.matrix_[users[few]], self.scorers_, users[few])
         return scores
 
     def score_new(self, histories: Sequence[History]) -> np.ndarray:
@@ -213,7 +213,6 @@ class LLMA(BaseRecommender):
         history: History | None = None,
         request: str | None = None,
         k: int = 10,
-        exclude_seen: bool = True,
     ) -> pd.DataFrame:
         """Recommend to a user of the data, or to somebody with a history, or by a request, or by two of these.
 
@@ -221,8 +220,7 @@ class LLMA(BaseRecommender):
             user: a raw user id.
             history: see `adapt`.
             request: a wish in words.
-            k: how many items.
-            exclude_seen: whether what was met before is left out.
+            k: how many items; none that was met before.
 
         Returns:
             Columns item_id, rank (from 1), item, score and reason, best first; fewer than k rows where candidates run
@@ -242,23 +240,24 @@ class LLMA(BaseRecommender):
         if user is not None:
             index = train.users_to_index([user])
             met, personal = self.matrix_[index], self.score(index)[0]
+            newcomer = met.nnz < FEW
         else:
             met = histories_to_matrix([history or ()], train)
-            personal = self.adapt(history) if history else self.met_by_.astype(np.float32)
+            personal, newcomer = self.adapt(history or ()), met.nnz <= MANY
         scores = personal
         if request is not None:
             scores = fuse(
                 {"request": self.score_request(request), "person": personal},
                 {"request": self.config.request_share, "person": 1 - self.config.request_share},
             )
-        best = self._reranked(scores, met if exclude_seen else sparse.csr_array(met.shape), k)
+        best = self._reranked(scores, met, k)
         return pd.DataFrame(
             {
                 "item_id": train.items["item_id"].to_numpy()[best],
                 "rank": np.arange(1, len(best) + 1),
                 "item": [self.labels_[item] for item in best],
                 "score": scores[best],
-                "reason": reasons(self, best, met.indices, request),
+                "reason": reasons(self, best, met.indices, request, newcomer),
             }
         )
 

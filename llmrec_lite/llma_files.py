@@ -120,6 +120,8 @@ def load(cls: Any, path: Path) -> Any:
 
     content = _checked(path)
     known = {field.name for field in fields(LLMAConfig)}
+    if not isinstance(content.get("config"), dict):
+        raise ModelFileError(f"{path / MODEL} has no settings; fit the model again")
     if unknown := set(content["config"]) ^ known:
         raise ModelFileError(
             f"{path / MODEL} has other settings than this version of llmrec knows ({', '.join(sorted(unknown))}); "
@@ -175,7 +177,7 @@ def _checked(path: Path) -> dict[str, Any]:
         kind, version = content["kind"], content["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise ModelFileError(f"{path / MODEL} describes no model ({error}); fit the model again") from error
-    if kind != "LLMA" or version != FORMAT:
+    if kind != "LLMA" or type(version) is not int or version != FORMAT:
         raise ModelFileError(
             f"{path} holds {kind} in format {version}, and this version of llmrec reads LLMA in format {FORMAT}; "
             "fit the model again, or use the version that wrote it"

@@ -49,11 +49,10 @@ def _without(newcomers: Newcomers, part: str) -> Newcomers:
     """Learn the weights anew without one of the parts."""
     other = copy.copy(newcomers)
     other.weights_ = {}
-    for k, held in newcomers.held_.items():
-        others = {name: values for name, values in held.parts.items() if name != part}
-        other.weights_[k] = learn_weights([replace(held, parts=others)]) | {
-            name: 0.0 for name in held.parts - others.keys()
-        }
+    for k in newcomers.weights_:
+        held = newcomers.held_near(k)
+        names = [name for name in held[0].parts if name != part]
+        other.weights_[k] = learn_weights([replace(one, parts={n: one.parts[n] for n in names}) for one in held])
     return other
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,18 +57,23 @@ class LLMAConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", tuple(self.parts))
-        if not self.parts or set(self.parts) - {"factors", "autoencoder", "text"}:
+        if isinstance(self.parts, str) or not self.parts or set(self.parts) - {"factors", "autoencoder", "text"}:
             raise ValueError(f'parts must be some of "factors", "autoencoder", "text", not {self.parts!r}')
+        object.__setattr__(self, "parts", tuple(self.parts))
         if self.order not in ("time", "random"):
             raise ValueError(f'order must be "time" or "random", not {self.order!r}')
         for name, least, most in (("diversity", 0, 1), ("request_share", 0, 1), ("dropout", 0, 0.999)):
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must lie between {least} and {most}, not {getattr(self, name)!r}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int) and not isinstance(value, bool) and field.name != "seed" and value < 1:
-                raise ValueError(f"{field.name} must be at least 1, not {value!r}")
+        for name in ("text_l2", "alpha", "factors_l2", "autoencoder_l2", "fact_weight"):
+            value = getattr(self, name)
+            if not (value > 0 or (value == 0 and name == "fact_weight")) or not np.isfinite(value):
+                raise ValueError(f"{name} must be a finite number above 0, not {value!r}")
+        for name in ("fact_dimensions", "factors", "largest_autoencoder", "candidates", "people", "seed"):
+            value = getattr(self, name)
+            least = 0 if name == "seed" else 1
+            if type(value) is not int or value < least:
+                raise ValueError(f"{name} must be a whole number from {least}, not {value!r}")
 
 
 class KnownTexts:
@@ -110,7 +115,7 @@ def rerank(scores: np.ndarray, alike: np.ndarray, diversity: float, k: int) -> n
     Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998), with relevance on a scale from 0 to 1.
 
     Args:
-        scores: (n,) of the candidates.
+        scores: (n,) of the candidates, finite.
         alike: (n, n) cosines between them; to be unlike counts as 0.
         diversity: from 0, relevance alone, to 1, unlikeness alone.
         k: how many are taken.
@@ -118,8 +123,10 @@ def rerank(scores: np.ndarray, alike: np.ndarray, diversity: float, k: int) -> n
     Returns:
         (k,) places among the candidates, fewer where they run out.
     """
-    spread = float(np.ptp(scores)) if len(scores) else 0.0
-    relevance = (scores - scores.min(initial=np.inf)) / spread if spread else np.zeros(len(scores))
+    low, high = (float(scores.min()), float(scores.max())) if len(scores) else (0.0, 0.0)
+    # Rounding is no opinion: scores that differ by no more than that are equal, as in `normalise_scores`.
+    flat = high - low <= 1e-6 * max(abs(low), abs(high))
+    relevance = np.zeros(len(scores)) if flat else (scores - low) / (high - low)
     nearest = np.zeros(len(scores))
     taken: list[int] = []
     for _ in range(min(k, len(scores))):

@@ -1,4 +1,4 @@
-"""Chapter 19: why an item is in the list, in words that follow from the scores of the parts."""
+"""Chapter 19: why an item is in the list, in words that follow from the scores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from llmrec_lite.recommenders import ALS, TextRecommender
 
@@ -16,15 +17,16 @@ WHY = {
     "factors": "people who met {them} tend to meet it too",
     "autoencoder": "people who met {them} tend to meet it too",
     "text": "what is known of it is like {them}",
+    "newcomer": "it is often chosen after {them}",
 }
 
 
 def contributions(model: LLMA, items: np.ndarray, met: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how much each item that was met adds to the score of each item of a list, part by part.
+    """Return how much each item that was met adds to the score of each item of a list, part by part, equation (19.4).
 
     The autoencoder's and the text's scores are sums over the items met, and so are those of the factors once the
     person's matrix is fixed (Hu, Koren and Volinsky, ICDM 2008, section 5). Each part is weighted as in the fusion and
-    divided by the spread of its scores.
+    divided by the spread of its scores over the items that were not met.
 
     Args:
         model: a fitted LLMA.
@@ -35,7 +37,8 @@ def contributions(model: LLMA, items: np.ndarray, met: np.ndarray) -> dict[str, 
         For each part (n, m).
     """
     found = {}
-    weights = model.fused_.gate_.known
+    weights = model.fused_.gate_.weights(np.array([[len(met)]]), model.met_by_[items])
+    unmet = np.setdiff1d(np.arange(len(model.met_by_)), met)
     for name, part in model.fused_.parts_.items():
         if isinstance(part, ALS):
             own = part.item_[met]
@@ -46,39 +49,60 @@ def contributions(model: LLMA, items: np.ndarray, met: np.ndarray) -> dict[str, 
             of_each, all_items = part.solution_[:, met].T, part.items_
         else:
             of_each, all_items = part.weights_[met], None  # type: ignore[attr-defined]
-        spread = (of_each.sum(0) if all_items is None else all_items @ of_each.sum(0)).std()
+        scores = of_each.sum(0) if all_items is None else all_items @ of_each.sum(0)
         shares = of_each[:, items].T if all_items is None else all_items[items] @ of_each.T
-        found[name] = weights[name] * shares / max(float(spread), 1e-9)
+        found[name] = np.reshape(weights[name], (-1, 1)) * shares / max(float(scores[unmet].std()), 1e-9)
     return found
 
 
-def reasons(model: LLMA, items: np.ndarray, met: np.ndarray, request: str | None = None) -> list[str]:
-    """Say for each item of a list why it is there, in one sentence.
+def leave_one_out(model: LLMA, items: np.ndarray, met: np.ndarray) -> np.ndarray:
+    """Return how far the score of each item of a newcomer's list falls without each item that was met, (n, m).
 
-    The reason is that of the parts for everybody. A newcomer's list rests on people alike and on popularity as well
-    (`Newcomers`), of which the reason does not speak.
+    Newcomers' scores are no sum over what they met, but they are asked for in milliseconds: so each item met is left
+    out in turn. What falls is measured from the mean over all that may be left out.
+
+    Args:
+        model: a fitted LLMA.
+        items: (n,) item indices.
+        met: (m,) indices of the items met.
+    """
+    given = np.zeros((len(met), len(model.met_by_)), np.float32)
+    given[:, met] = 1
+    given[np.arange(len(met)), met] = 0
+    scores = model.newcomers_.score(sparse.csr_array(given), model.scorers_)[:, items].T
+    return scores.mean(1, keepdims=True) - scores
+
+
+def reasons(
+    model: LLMA, items: np.ndarray, met: np.ndarray, request: str | None = None, newcomer: bool = False
+) -> list[str]:
+    """Say for each item of a list why it is there, in one sentence.
 
     Args:
         model: a fitted LLMA.
         items: (n,) item indices of the list.
         met: (m,) indices of the items that the person has met.
         request: what was asked for, in words.
+        newcomer: whether the person was served as one of whom little is known.
     """
     popular = [f"{int(n):,} people chose it" if n else "nobody has chosen it yet" for n in model.met_by_[items]]
     wish = [f"its text is near “{request}”"] * len(items) if request else [""] * len(items)
     if not len(met):
         return [_sentence([wanted, crowd]) for wanted, crowd in zip(wish, popular, strict=True)]
-    parts = contributions(model, items, met)
+    if newcomer:
+        # One item alone cannot be compared with others; where it says anything, it is the reason.
+        one = np.ones((len(items), 1))
+        parts = {"newcomer": leave_one_out(model, items, met) if len(met) > 1 else one}
+    else:
+        parts = contributions(model, items, met)
     total = sum(parts.values(), np.zeros((len(items), len(met))))
     said = []
-    for row, item in enumerate(items):
+    for row in range(len(items)):
         order = [place for place in np.argsort(-total[row])[:2] if total[row, place] > 0]
         if not order:
             said.append(_sentence([wish[row], popular[row]]))
             continue
         strongest = max(parts, key=lambda name: parts[name][row, order].sum())
-        if not model.met_by_[item]:
-            strongest = "text" if "text" in parts else strongest
         them = " and ".join(model.labels_[met[place]] for place in order)
         said.append(_sentence([wish[row], WHY[strongest].format(them=them)]))
     return said

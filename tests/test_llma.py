@@ -105,8 +105,8 @@ def test_a_request_of_somebody_leaves_out_what_was_met(fitted, world):
     met = set(world.interactions.loc[world.interactions["user_id"] == "u3", "item_id"])
     assert not met & set(found["item_id"])
     assert found["item"].str.contains("space").mean() > 0.5
-    with_seen = fitted.recommend(user="u3", k=80, exclude_seen=False)
-    assert met & set(with_seen["item_id"])
+    everything = fitted.recommend(user="u3", k=84)["item_id"]
+    assert set(everything) == set(world.items["item_id"]) - met
 
 
 def test_reasons_name_what_was_met(fitted, world):
@@ -149,6 +149,9 @@ def test_reranking_by_hand():
     assert rerank(scores, -alike, 0.5, 2).tolist() == [0, 1]  # unlikeness below 0 earns nothing more
     assert rerank(np.array([2.0, 2.0]), np.eye(2), 0.3, 5).tolist() == [0, 1]
     assert rerank(np.zeros(0), np.zeros((0, 0)), 0.3, 5).tolist() == []
+    assert rerank(np.array([3, 1, 2]), np.eye(3), 0.0, 3).tolist() == [0, 2, 1]
+    equal = np.array([1, np.nextafter(np.float32(1), np.float32(2)), 1], np.float32)
+    assert rerank(equal, np.eye(3), 0.0, 3).tolist() == [0, 1, 2]
 
 
 def test_diversity_spreads_the_list(world, reads_kinds, small):
@@ -207,7 +210,12 @@ def test_facts_must_fit(world, reads_kinds, small):
     [
         ({"order": "newest"}, "order"),
         ({"diversity": 1.5}, "diversity"),
-        ({"factors": 0}, "factors must be at least 1"),
+        ({"factors": 0}, "factors must be a whole number from 1, not 0"),
+        ({"candidates": 2.5}, "candidates must be a whole number from 1, not 2.5"),
+        ({"seed": -1}, "seed must be a whole number from 0, not -1"),
+        ({"text_l2": 0.0}, "text_l2 must be a finite number above 0, not 0.0"),
+        ({"alpha": float("nan")}, "alpha must be a finite number above 0, not nan"),
+        ({"parts": "text"}, "parts must be some of .* not 'text'"),
         ({"parts": ("magic",)}, "parts must be some of"),
         ({"parts": ()}, "parts must be some of"),
     ],

@@ -74,7 +74,8 @@ def test_missing_check_sums(folder):
 
 def test_another_version_is_refused(folder):
     content = json.loads((folder / "model.json").read_text())
-    for key, value, message in (("format", 99, "format 99"), ("kind", "Else", "holds Else")):
+    wrong = (("format", 99, "format 99"), ("format", True, "format True"), ("kind", "Else", "holds Else"))
+    for key, value, message in wrong:
         (folder / "model.json").write_text(json.dumps(content | {key: value}))
         _sign(folder)
         with pytest.raises(ModelFileError, match=message):
@@ -87,6 +88,7 @@ def test_another_version_is_refused(folder):
         (lambda c: c["config"].update(magic=1), "other settings .*magic"),
         (lambda c: c["config"].pop("factors"), "other settings .*factors"),
         (lambda c: c["config"].update(diversity=7), "diversity"),
+        (lambda c: c.update(config=None), "has no settings"),
         (lambda c: c.pop("gate"), "gate"),
         (lambda c: c["parts"].append("more"), "the parts"),
     ],

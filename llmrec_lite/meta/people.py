@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from scipy import sparse
+from scipy.special import softmax
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.language.batches import random_seed
@@ -49,6 +50,14 @@ def chosen(
     return np.array(users, dtype=int), given, rest * (given == 0)
 
 
+def _times(given: np.ndarray | sparse.sparray, matrix: np.ndarray) -> np.ndarray:
+    """Return `given @ matrix` where most columns of `given` are zero, (n, n_items) times (n_items, m)."""
+    if sparse.issparse(given):
+        return given @ matrix
+    met = np.flatnonzero(given.any(0))
+    return given[:, met] @ matrix[met]
+
+
 class EpisodeRidge:
     """Predict what people choose later from what they chose first: one ridge regression over episodes.
 
@@ -70,7 +79,7 @@ class EpisodeRidge:
 
     def predict(self, given: np.ndarray | sparse.sparray) -> np.ndarray:
         """Return a score for each item, near the probability that it is chosen later, (n, n_items)."""
-        return self.mean_ + given @ self.weights_
+        return self.mean_ + _times(given, self.weights_)
 
 
 class PeopleAttention:
@@ -161,13 +170,16 @@ class PeopleAttention:
     def signals_of(self, given: np.ndarray) -> np.ndarray:
         """Return how each support resembles each person, (n, people, 6) float32, in the order of `signals`."""
         size = np.maximum(given.sum(1, keepdims=True), 1)
-        shared = given @ self.whole_.T
-        rare = (given * self.rarity_) @ self.whole_.T / size
+        met = np.flatnonzero(given.any(0))  # the other columns add nothing, and are most of them
+        given, whole = given[:, met], self.whole_[:, met].T
+        shared = given @ whole
+        rare = (given * self.rarity_[met]) @ whole / size
         text = np.zeros_like(shared)
         if self.vectors_ is not None:
-            text = 5 * (given @ self.vectors_ / size) @ self.texts_.T
+            text = 5 * (given @ self.vectors_[met] / size) @ self.texts_.T
         many = np.broadcast_to(np.log(self.count_), shared.shape)
-        return np.stack([np.log1p(shared), shared / size, rare, given @ self.given_.T / size, many, text], -1)
+        first = given @ self.given_[:, met].T / size
+        return np.stack([np.log1p(shared), shared / size, rare, first, many, text], -1)
 
     def attention(self, given: np.ndarray, himself: np.ndarray | None = None) -> np.ndarray:
         """Return how much each support attends to each person, (n, people), rows summing to 1.
@@ -176,11 +188,11 @@ class PeopleAttention:
             given: (n, n_items) supports.
             himself: (n,) whose support it is, a row of what `fit` was given, who is then left out; -1 for nobody's.
         """
-        scores = torch.from_numpy(self.signals_of(given)) @ self.weights_
+        scores = self.signals_of(given) @ self.weights_.numpy()
         if himself is not None:
             rows = np.flatnonzero(himself >= 0)
-            scores[rows, himself[rows]] = -torch.inf
-        return torch.softmax(scores, 1).numpy()
+            scores[rows, himself[rows]] = -np.inf
+        return softmax(scores, 1)
 
     def predict(self, given: np.ndarray, himself: np.ndarray | None = None) -> np.ndarray:
         """Return a score near the probability that each item is chosen later, (n, n_items); see `attention`."""
@@ -257,6 +269,36 @@ class NextChoices:
                     self.autoencoder_, self.weights_ = autoencoder, np.append(self.weights_[:2], share)
         return self
 
+    def state(self) -> dict[str, Any]:
+        """Return what was learned in few numbers, as JSON values; the rest follows from the people."""
+        return {
+            "attention": self.attention_.weights_.tolist(),
+            "ridge": self.ridge_.l2,
+            "autoencoder": [self.autoencoder_.dropout, self.autoencoder_.l2],
+            "weights": np.asarray(self.weights_).tolist(),
+        }
+
+    def restore(
+        self,
+        state: Mapping[str, Any],
+        people: Dataset,
+        autoencoder: DenoisingAutoencoder,
+        vectors: np.ndarray | None = None,
+    ) -> Self:
+        """Take what was learned before and answer from people who may be more than it was learned from.
+
+        Args:
+            state: see `state`.
+            people: interactions of those to attend to; the ridge is solved anew.
+            autoencoder: fitted on them, with the settings that the state names.
+            vectors: see `fit`.
+        """
+        self.people_, given, rest = chosen(people, self.shots, self.order, seed=self.seed)
+        self.attention_ = PeopleAttention(seed=self.seed).restore(state["attention"], given, rest, vectors)
+        self.ridge_ = EpisodeRidge(state["ridge"]).fit(given, rest)
+        self.autoencoder_, self.weights_ = autoencoder, np.array(state["weights"])
+        return self
+
     def parts(self, given: np.ndarray, users: np.ndarray | None = None) -> list[np.ndarray]:
         """Return the scores by attention, ridge and autoencoder, (n, n_items) each; see `predict`."""
         himself = None
@@ -264,7 +306,7 @@ class NextChoices:
             places = np.minimum(np.searchsorted(self.people_, users), len(self.people_) - 1)
             himself = np.where(self.people_[places] == users, places, -1)
         attended = self.attention_.predict(given, himself)
-        return [attended, self.ridge_.predict(given), given @ self.autoencoder_.weights_]
+        return [attended, self.ridge_.predict(given), _times(given, self.autoencoder_.weights_)]
 
     def predict(self, given: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """Return a score for each item, higher for those more likely to be chosen later, (n, n_items).
