@@ -17,7 +17,7 @@ WHY = {
     "factors": "people who met {them} tend to meet it too",
     "autoencoder": "people who met {them} tend to meet it too",
     "text": "what is known of it is like {them}",
-    "newcomer": "it is often chosen after {them}",
+    "newcomer": "what speaks for it most is {them}",
 }
 
 

@@ -128,5 +128,5 @@ def test_a_newcomers_reason_is_what_the_score_falls_without(fitted, world):
     others = [fitted.newcomers_.score(choices(world, *pair), fitted.scorers_)[0, items] for pair in ((2, 45), (1, 45))]
     np.testing.assert_allclose(shares[:, 2], np.mean([without, *others], 0) - without, atol=1e-5)
     told = reasons(fitted, items, met, newcomer=True)
-    assert told[1].startswith("It is often chosen after A war film, no. 45")
-    assert reasons(fitted, items[:1], met[:1], newcomer=True) == ["It is often chosen after A space film, no. 1."]
+    assert told[1].startswith("What speaks for it most is A war film, no. 45")
+    assert reasons(fitted, items[:1], met[:1], newcomer=True) == ["What speaks for it most is A space film, no. 1."]

@@ -23,7 +23,7 @@ class _LinearAutoencoder(BaseRecommender):
     def _fit(self, train: Dataset) -> None:
         self.matrix_ = train.matrix()
         gram = (self.matrix_.T @ self.matrix_).toarray().astype(np.float64)
-        self.weights_ = self._solve(gram).astype(np.float32)
+        self.weights_ = self._solve(gram).astype(np.float32, order="C")  # rows of it are read
 
     @abstractmethod
     def _solve(self, gram: np.ndarray) -> np.ndarray:
