@@ -87,7 +87,7 @@ def reasons(
     """
     popular = [f"{int(n):,} people chose it" if n else "nobody has chosen it yet" for n in model.met_by_[items]]
     wish = [f"its text is near “{request}”"] * len(items) if request else [""] * len(items)
-    if not len(met):
+    if not len(met) or (newcomer and not model.newcomers_.weights_):  # then the list is popularity
         return [_sentence([wanted, crowd]) for wanted, crowd in zip(wish, popular, strict=True)]
     if newcomer:
         # One item alone cannot be compared with others; where it says anything, it is the reason.

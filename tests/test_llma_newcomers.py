@@ -1,5 +1,6 @@
 """People of whom little is known: weights K by K, by hand and on the made-up world."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -130,3 +131,11 @@ def test_a_newcomers_reason_is_what_the_score_falls_without(fitted, world):
     told = reasons(fitted, items, met, newcomer=True)
     assert told[1].startswith("What speaks for it most is A war film, no. 45")
     assert reasons(fitted, items[:1], met[:1], newcomer=True) == ["What speaks for it most is A space film, no. 1."]
+
+
+def test_where_newcomers_get_popularity_the_reason_says_so(world, fitted):
+    poor = copy.copy(fitted)
+    poor.newcomers_ = copy.copy(fitted.newcomers_)
+    poor.newcomers_.weights_ = {}
+    told = poor.recommend(history=[(1, 5.0)], k=3)["reason"]
+    assert told.str.fullmatch(r"\d+ people chose it\.").all()
