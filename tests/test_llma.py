@@ -146,7 +146,8 @@ def test_reranking_by_hand():
     assert rerank(scores, alike, 0.0, 3).tolist() == [0, 1, 2]
     assert rerank(scores, alike, 0.4, 3).tolist() == [0, 1, 2]  # 0.6 * 0.75 - 0.4 * 0.9 = 0.09 beats 0
     assert rerank(scores, alike, 0.5, 3).tolist() == [0, 2, 1]  # 0.5 * 0.75 - 0.5 * 0.9 < 0
-    assert rerank(scores, -alike, 0.5, 2).tolist() == [0, 1]  # unlikeness below 0 earns nothing more
+    opposite = np.array([[1, 0, -1], [0, 1, 0], [-1, 0, 1]])
+    assert rerank(scores, opposite, 0.5, 2).tolist() == [0, 1]  # a cosine below 0 earns nothing more
     assert rerank(np.array([2.0, 2.0]), np.eye(2), 0.3, 5).tolist() == [0, 1]
     assert rerank(np.zeros(0), np.zeros((0, 0)), 0.3, 5).tolist() == []
     assert rerank(np.array([3, 1, 2]), np.eye(3), 0.0, 3).tolist() == [0, 2, 1]
