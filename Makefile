@@ -26,7 +26,7 @@ book: $(READY)  ## set up, execute every chapter, build the site (FRESH=1 forget
 	$(BIN)/python -m llmrec_lite.site build $(if $(FRESH),--fresh)
 
 test: $(READY) lint types  ## set up and run every test (the site is built clean and read in a browser)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not site"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not site"
 	$(BIN)/python -m pytest -m site
 
 lab: $(READY)  ## open the notebooks in JupyterLab

@@ -158,7 +158,8 @@ def adapt(
         rows = json.loads(found.to_json(orient="records"))
         print(json.dumps({"recommended": rows, "questions": questions}, ensure_ascii=False, indent=1))
         return
-    table = Table("", "item", "stars to expect", title=f"For you, after {len(said)} ratings", title_justify="left")
+    after = f"{len(said)} rating{'s' * (len(said) > 1)}"
+    table = Table("", "item", "stars to expect", title=f"For you, after {after}", title_justify="left")
     for row in found.itertuples():
         table.add_row(str(row.rank), escape(row.item), f"{row.stars:.1f}")
     screen.print(table)

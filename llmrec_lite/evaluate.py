@@ -19,6 +19,7 @@ from llmrec_lite.recommenders.base import RatingPredictor, Recommender, top_k_un
 
 # A root mean square averages squares, every other metric averages itself: the p of the mean (sum v^p / n)^(1/p).
 _POWER = {"rmse": 2}
+_SEARCHED = (*metrics.RANKING_METRICS, "novelty", "coverage", "rmse", "mae")  # what `search` can order settings by
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +211,12 @@ def search(
 
     Returns:
         One row a setting: its values and the metric, best first.
+
+    Raises:
+        ValueError: the metric is not known, or does not say what is better.
     """
+    if metric not in _SEARCHED:
+        raise ValueError(f"metric={metric!r} is none to search by; choose one of {', '.join(_SEARCHED)}")
     errors = metric in ("rmse", "mae")
     rows = []
     for setting in settings:

@@ -277,3 +277,10 @@ def test_search_puts_the_best_first(crowd):
     errors = search(ItemMean, [{"damping": d} for d in (0.0, 5.0, 500.0)], train, valid, "rmse")
     assert errors["rmse"].is_monotonic_increasing
     assert errors["rmse"].nunique() == 3
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "gini"])
+def test_search_names_a_metric_that_says_nothing_of_better(crowd, metric):
+    train, valid = splits.random_split(crowd)
+    with pytest.raises(ValueError, match=f"metric='{metric}' is none to search by; choose one of .*ndcg.*, mae"):
+        search(EASE, [{"l2": 1.0}], train, valid, metric)

@@ -109,10 +109,7 @@ class BaseRecommender(ABC):
             IndexError: an index outside 0..n_users-1.
         """
         train = self._fitted()
-        index = np.asarray(users, dtype=np.int64).reshape(-1)
-        outside = index[(index < 0) | (index >= train.n_users)]
-        if len(outside):
-            raise IndexError(f"user index {outside[0]} is outside 0..{train.n_users - 1}")
+        index = _inside(users, train.n_users, "user")
         if not len(index):
             return np.empty((0, train.n_items), np.float32)
         return np.asarray(self._score(index), dtype=np.float32)
@@ -147,6 +144,14 @@ class BaseRecommender(ABC):
             raise NotFittedError(f"{type(self).__name__} is not fitted; call fit(train) first")
         return self.train_
 
+    def _pairs(self, users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Check the user and item indices that a rating is asked for."""
+        train = self._fitted()
+        pairs = _inside(users, train.n_users, "user"), _inside(items, train.n_items, "item")
+        if len(pairs[0]) != len(pairs[1]):
+            raise ValueError(f"{len(pairs[0])} users and {len(pairs[1])} items are no pairs")
+        return pairs
+
     @abstractmethod
     def _fit(self, train: Dataset) -> None:
         """Learn from `train`."""
@@ -154,6 +159,15 @@ class BaseRecommender(ABC):
     @abstractmethod
     def _score(self, users: np.ndarray) -> np.ndarray:
         """Score all items for user indices that were checked, at least one, (len(users), n_items)."""
+
+
+def _inside(indices: Sequence[int] | np.ndarray, n: int, what: str) -> np.ndarray:
+    """Return indices as numbers, (len(indices),), if all are within 0..n-1."""
+    index = np.asarray(indices, dtype=np.int64).reshape(-1)
+    outside = index[(index < 0) | (index >= n)]
+    if len(outside):
+        raise IndexError(f"{what} index {outside[0]} is outside 0..{n - 1}")
+    return index
 
 
 def histories_to_matrix(histories: Sequence[History], train: Dataset, rating: bool = False) -> sparse.csr_array:

@@ -72,7 +72,7 @@ class BiasedMF(BaseRecommender):
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Return the rating expected for each pair of indices, (len(users),), not clipped to the scale."""
-        self._fitted()
+        users, items = self._pairs(users, items)
         return self.mean_ + np.einsum("nf,nf->n", self.user_[users], self.item_[items])
 
 

@@ -126,7 +126,7 @@ class Baseline(BaseRecommender):
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Return the rating expected for each pair of indices, (len(users),), not clipped to the scale."""
-        self._fitted()
+        users, items = self._pairs(users, items)
         return self.mean_ + self.user_bias_[users] + self.item_bias_[items]
 
 
@@ -169,7 +169,7 @@ class BaselineKNN(BaseRecommender):
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Return the rating expected for each pair of indices, (len(users),), not clipped to the scale."""
-        self._fitted()
+        users, items = self._pairs(users, items)
         predicted = self.baseline_.predict(users, items)
         order = np.argsort(users, kind="stable")
         starts = np.unique(users[order], return_index=True)[1]

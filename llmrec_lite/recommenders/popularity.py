@@ -68,5 +68,5 @@ class ItemMean(BaseRecommender):
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Return the rating expected for each pair of indices, (len(items),)."""
-        self._fitted()
+        users, items = self._pairs(users, items)
         return self.means_[items]

@@ -3,6 +3,7 @@
 How wrong answers are kept (in wrong/NN_name.py) and graded is told in llmrec_lite/checks/grading.py.
 """
 
+import functools
 import os
 import sysconfig
 from pathlib import Path
@@ -27,11 +28,17 @@ def _packed(source: Path) -> list[dict[str, Wrong]]:
     return pack(read_wrong(WRONG / f"{source.stem}.py"), tests)
 
 
-@pytest.fixture
-def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Makes a course of an assignment; nbgrader looks for the program alembic on the PATH."""
-    monkeypatch.setenv("PATH", sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"])
-    return lambda source: Course(source, tmp_path.resolve() / "course")
+@pytest.fixture(scope="session")
+def course(tmp_path_factory: pytest.TempPathFactory):
+    """Makes the course of an assignment, once: that takes as long as a grading, and each has a student of its own."""
+
+    @functools.cache
+    def of(source: Path) -> Course:
+        return Course(source, tmp_path_factory.mktemp("course").resolve() / "course")
+
+    with pytest.MonkeyPatch.context() as patch:  # nbgrader looks for the program alembic on the PATH
+        patch.setenv("PATH", sysconfig.get_path("scripts") + os.pathsep + os.environ["PATH"])
+        yield of
 
 
 each = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

@@ -143,6 +143,16 @@ def test_score_names_an_index_that_is_outside(three, user):
         Fixed().fit(three).score([0, user])
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if issubclass(getattr(recommenders, name), RatingPredictor)])
+def test_predict_names_an_index_that_is_outside(three, name):
+    model = getattr(recommenders, name)().fit(three)
+    for users, items, what in (([0, -1], [0, 0], "user index -1"), ([0, 1], [0, three.n_items], "item index")):
+        with pytest.raises(IndexError, match=rf"{what}.* is outside 0\.\.\d"):
+            model.predict(np.array(users), np.array(items))
+    with pytest.raises(ValueError, match="1 users and 2 items are no pairs"):
+        model.predict(np.array([0]), np.array([0, 1]))
+
+
 # ---- histories of new users ----
 
 
