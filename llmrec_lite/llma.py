@@ -49,11 +49,12 @@ class LLMA(BaseRecommender):
         encoder: reads texts in place of the configuration's.
         progress: show a progress bar.
 
-    Fitting MovieLens 100K takes about a minute and 1.6 GB on two cores, once the texts are read. Made-up data without
-    texts, up to a million interactions, take one to three minutes and up to 1.5 GB (the experiment `llma_growth`): ten
-    times the interactions take about twice the time, ten times the users not quite three times. Memory grows with the
-    square of the items up to `largest_autoencoder`; beyond, the factors are the only such part, and time and memory
-    grow with the items. Scores of one user are on one scale; those of two users need not be.
+    Fitting MovieLens 100K takes less than a minute and 1.6 GB on two cores, once the texts are read. Made-up data
+    without texts, up to a million interactions, take one to three minutes and up to 1.5 GB (the experiment
+    `llma_growth`): ten times the interactions take about twice the time, ten times the users not quite three times.
+    Memory grows with the square of the items up to `largest_autoencoder`; beyond, the factors are the only such part,
+    and time and memory grow with the items. Where users times items are more than `llma_newcomers.CELLS`, newcomers do
+    without the people who chose alike. Scores of one user are on one scale; those of two users need not be.
     """
 
     def __init__(
@@ -246,12 +247,11 @@ class LLMA(BaseRecommender):
         else:
             met = histories_to_matrix([history or ()], train)
             personal, newcomer = self.adapt(history or ()), met.nnz <= MANY
-        scores = personal
+        scores, wished = personal, np.zeros_like(personal)
         if request is not None:
-            scores = fuse(
-                {"request": self.score_request(request), "person": personal},
-                {"request": self.config.request_share, "person": 1 - self.config.request_share},
-            )
+            share = self.config.request_share
+            wished = fuse({"request": self.score_request(request)}, {"request": share})
+            scores = wished + fuse({"person": personal}, {"person": 1 - share})
         best = self._reranked(scores, met, k)
         return pd.DataFrame(
             {
@@ -259,7 +259,7 @@ class LLMA(BaseRecommender):
                 "rank": np.arange(1, len(best) + 1),
                 "item": [self.labels_[item] for item in best],
                 "score": scores[best],
-                "reason": reasons(self, best, met.indices, request, newcomer),
+                "reason": reasons(self, best, met.indices, request, wished[best], newcomer),
             }
         )
 

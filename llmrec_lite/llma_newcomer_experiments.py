@@ -15,7 +15,7 @@ from llmrec_lite.fusion import fuse
 from llmrec_lite.fusion_weights import learn_weights
 from llmrec_lite.knowledge.links import film_facts
 from llmrec_lite.llma import LLMA, LLMAConfig
-from llmrec_lite.llma_newcomers import Newcomers
+from llmrec_lite.llma_newcomers import DRAWS, JUDGED, Newcomers
 from llmrec_lite.llma_parts import scorer
 from llmrec_lite.meta.coldstart import ColdStartRecommender
 from llmrec_lite.meta.experiments import ORDERS, QUERY, SHARES, mean_interval
@@ -56,15 +56,33 @@ def _without(newcomers: Newcomers, part: str) -> Newcomers:
     return other
 
 
+def _people_alone(newcomers: Newcomers, both: Dataset, vectors: np.ndarray, least: int = 1) -> Newcomers:
+    """Ask only chapter 14's people who chose alike, taught as LLMA teaches them.
+
+    They are all the people; what says whom to go by is learned in two draws, here by those with `least` choices.
+    """
+    other = copy.copy(newcomers)
+    alike: dict[int, list[dict[str, Any]]] = {}
+    for draw in range(DRAWS):
+        learn, aside = newcomers._divided(both, draw)
+        enough = np.bincount(aside.user_index, minlength=aside.n_users) >= least
+        by = aside.with_interactions(aside.interactions[enough[aside.user_index]])
+        for k, one in newcomers._people_alike(learn, by, draw, vectors).items():
+            alike.setdefault(k, []).append(one.state())
+    other.weights_ = {k: {"people alike": 1.0} for k in newcomers.weights_}
+    return other._know(both, alike, vectors)
+
+
 @experiment
 def llma_new_users() -> dict[str, Any]:
     """Rank films for new people from 0 to 20 choices: nDCG@10 of what they chose later, among all other films.
 
     Five folds of 60, 20 and 20 of 100 people; people with 30 ratings or more are judged, as in `newcomers`. LLMA and
     chapter 14's recommender learn from the 80, and divide them as they like; the other rivals' settings are chosen for
-    each K on the 20, and then fitted to the 80. Where first choices are known, LLMA is also taken apart: without one
-    of its parts, and without what the language model or the facts tell. Intervals are over people, with the models
-    held fixed.
+    each K on the 20, and then fitted to the 80. "chapter 14, all people" has what LLMA gives its part of that name: two
+    draws, and everybody to attend to; "chapter 14, all people, by 30" is also taught by people with 30 choices, as
+    LLMA's weights are. Where first choices are known, LLMA is also taken apart: without one of its parts, and without
+    what the language model or the facts tell. Intervals are over people, with the models held fixed.
     """
     data = load_movielens()
     facts, nothing = film_facts(data), sparse.csr_array((data.n_items, 1))
@@ -76,9 +94,11 @@ def llma_new_users() -> dict[str, Any]:
         both = data.with_interactions(rows[~np.isin(data.user_index, np.unique(test.user_index))])
         shared = [classic_rankers(part) for part in (train, both)]
         for order in ORDERS:
-            _, newcomers, parts = _newcomers(both, order, facts)
+            model, newcomers, parts = _newcomers(both, order, facts)
             cold = ColdStartRecommender(order=order, seed=fold).fit(both)
             ours = {"LLMA": (newcomers, parts)}
+            for name, least in (("chapter 14, all people", 1), (f"chapter 14, all people, by {JUDGED}", JUDGED)):
+                ours[name] = (_people_alone(newcomers, both, model.text_vectors_, least), parts)
             if order == "time":
                 for part in (*parts, "popularity", "people alike"):
                     ours[f"without {NAMES.get(part, part)}"] = (_without(newcomers, part), parts)

@@ -16,7 +16,9 @@ from llmrec_lite.recommenders.text import Encoder
 
 @dataclass(frozen=True)
 class LLMAConfig:
-    """What LLMA is made of; the defaults are the settings that the earlier chapters chose inside train.
+    """What LLMA is made of; the parts' defaults are the settings that the earlier chapters chose inside train.
+
+    The rest is set and not tuned: `fact_dimensions`, `candidates`, `diversity`, `request_share`.
 
     Attributes:
         parts: which of "factors", "autoencoder" and "text" there are.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WHY = {
     "factors": "people who met {them} tend to meet it too",
-    "autoencoder": "people who met {them} tend to meet it too",
+    "autoencoder": "it goes with {them}, by who met them or by shared facts",
     "text": "what is known of it is like {them}",
     "newcomer": "what speaks for it most is {them}",
 }
@@ -74,7 +74,12 @@ def leave_one_out(model: LLMA, items: np.ndarray, met: np.ndarray) -> np.ndarray
 
 
 def reasons(
-    model: LLMA, items: np.ndarray, met: np.ndarray, request: str | None = None, newcomer: bool = False
+    model: LLMA,
+    items: np.ndarray,
+    met: np.ndarray,
+    request: str | None = None,
+    wished: np.ndarray | None = None,
+    newcomer: bool = False,
 ) -> list[str]:
     """Say for each item of a list why it is there, in one sentence.
 
@@ -83,10 +88,12 @@ def reasons(
         items: (n,) item indices of the list.
         met: (m,) indices of the items that the person has met.
         request: what was asked for, in words.
+        wished: (n,) what the request adds to the score of each; it is a reason where this is above 0.
         newcomer: whether the person was served as one of whom little is known.
     """
     popular = [f"{int(n):,} people chose it" if n else "nobody has chosen it yet" for n in model.met_by_[items]]
-    wish = [f"its text is near “{request}”"] * len(items) if request else [""] * len(items)
+    adds = np.zeros(len(items)) if wished is None else wished
+    wish = [f"its text is near “{request}”" if request and more > 0 else "" for more in adds]
     if not len(met) or (newcomer and not model.newcomers_.weights_):  # then the list is popularity
         return [_sentence([wanted, crowd]) for wanted, crowd in zip(wish, popular, strict=True)]
     if newcomer:

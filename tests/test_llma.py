@@ -100,6 +100,15 @@ def test_a_request_in_words(fitted):
     assert found["reason"].str.startswith("Its text is near “I would like some music”, and ").all()
 
 
+def test_a_request_is_a_reason_only_where_it_adds_to_the_score(fitted, world):
+    wish = "I would like some music"
+    found = fitted.recommend(request=wish, k=84)
+    near = fitted.score_request(wish)
+    adds = (near > near.mean())[world.items_to_index(found["item_id"])]
+    assert found["reason"].str.startswith("Its text is near").tolist() == adds.tolist()
+    assert 0 < adds.sum() < 84
+
+
 def test_a_request_of_somebody_leaves_out_what_was_met(fitted, world):
     found = fitted.recommend(user="u3", request="space", k=8)
     met = set(world.interactions.loc[world.interactions["user_id"] == "u3", "item_id"])

@@ -35,7 +35,12 @@ class RatingPredictor(Protocol):
     """A model that predicts a rating for a pair of user and item."""
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Return the rating expected of user users[j] for item items[j], shape (len(users),)."""
+        """Return the rating expected of user users[j] for item items[j], shape (len(users),).
+
+        Raises:
+            IndexError: an index outside 0..n_users-1 or 0..n_items-1.
+            ValueError: not as many users as items.
+        """
         ...
 
 
