@@ -187,11 +187,9 @@ def evaluate_command(
         from llmrec_lite.llma import LLMA
 
         fitted: Any = LLMA.load(model)
-        later, users, items_ = load_test(fitted, test)
-        if users or items_:
-            Console(stderr=True).print(
-                f"Left out: {users:,} of users and {items_:,} of items that the model has not met."
-            )
+        later, left_out = load_test(fitted, test)
+        if told := [f"{n:,} {why}" for why, n in left_out.items() if n]:
+            Console(stderr=True).print(f"Left out: {', '.join(told)}.", soft_wrap=True)
         reports, split = [evaluate(fitted, fitted.train_, later, k)], test.name
     else:
         if test is not None:

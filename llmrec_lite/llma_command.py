@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
@@ -62,27 +63,41 @@ def fit_command(
     screen.print(f"The model is at {out}. Try: llmrec recommend --model {out} --user ID", markup=False, soft_wrap=True)
 
 
-def load_test(model: Any, path: Path) -> tuple[Dataset, int, int]:
+def load_test(model: Any, path: Path) -> tuple[Dataset, dict[str, int]]:
     """Read interactions to measure a fitted model by.
 
     Returns:
-        Those of users and items that the model knows, and how many of unknown users and of unknown items were left out.
+        Those that the model can be measured by, and how many were left out, by reason: of unknown users, of unknown
+        items, and those that the model was fitted on, which it does not recommend again.
 
     Raises:
-        DataError: the file cannot be read, or nothing of it is known to the model.
+        DataError: the file cannot be read, or the model cannot be measured by any of it.
     """
     train = model.train_
     rows = interaction_table(read_table(path))
     known_users = pd.Index(train.users["user_id"]).get_indexer(rows["user_id"]) >= 0
     known_items = pd.Index(train.items["item_id"]).get_indexer(rows["item_id"]) >= 0
-    kept = rows[known_users & known_items]
-    if kept.empty:
+    known = rows[known_users & known_items]
+    if known.empty:
         raise DataError(
             f"{path}: none of its {len(rows):,} interactions is of a user and an item that the model knows; write ids "
             f"as in the training data, such as user {train.users['user_id'].iloc[0]!r} and item "
             f"{train.items['item_id'].iloc[0]!r}"
         )
-    return train.with_interactions(kept), int((~known_users).sum()), int((known_users & ~known_items).sum())
+    found = train.with_interactions(known)
+    fitted_on, pairs = (data.user_index * train.n_items + data.item_index for data in (train, found))
+    again = np.isin(pairs, fitted_on)
+    if again.all():
+        raise DataError(
+            f"{path}: the model was fitted on all of its {len(known):,} interactions, and recommends nothing twice; "
+            "give what came later"
+        )
+    left_out = {
+        "of users that the model has not met": int((~known_users).sum()),
+        "of items that it has not met": int((known_users & ~known_items).sum()),
+        "that it was fitted on": int(again.sum()),
+    }
+    return train.with_interactions(known[~again]), left_out
 
 
 def is_folder(model: str) -> bool:

@@ -71,10 +71,23 @@ def test_what_the_model_does_not_know_is_left_out_and_said(model, shop, tmp_path
     pd.concat([later, more]).to_csv(tmp_path / "more.csv", index=False)
     result = run("evaluate", "--model", model, "--test", tmp_path / "more.csv", "--json")
     assert result.exit_code == 0
-    assert "1 of users and 1 of items" in result.stderr
+    left_out = "1 of users that the model has not met, 1 of items that it has not met"
+    assert result.stderr.strip().endswith(f"Left out: {left_out}.")
     more.to_csv(tmp_path / "unknown.csv", index=False)
     with pytest.raises(ValueError, match="write ids as in the training data, such as user 'client-0'"):
         run("evaluate", "--model", model, "--test", tmp_path / "unknown.csv")
+
+
+def test_what_the_model_was_fitted_on_does_not_count_as_missed(model, shop, tmp_path):
+    later, before = pd.read_csv(shop / "later.csv"), pd.read_csv(shop / "log.csv").sample(40, random_state=0)
+    pd.concat([later, before]).to_csv(tmp_path / "both.csv", index=False)
+    files = shop / "later.csv", tmp_path / "both.csv"
+    alone, both = (run("evaluate", "--model", model, "--test", path, "--json") for path in files)
+    assert "Left out: 40 that it was fitted on." in both.stderr
+    assert both.stdout == alone.stdout
+    before.to_csv(tmp_path / "before.csv", index=False)
+    with pytest.raises(ValueError, match="fitted on all of its 40 interactions"):
+        run("evaluate", "--model", model, "--test", tmp_path / "before.csv")
 
 
 @pytest.mark.parametrize(
