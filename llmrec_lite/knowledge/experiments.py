@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
-
-from sklearn.utils.parallel import Parallel, delayed
-from tqdm.auto import tqdm
 
 from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
-from llmrec_lite.evaluate import Report, compare, evaluate, search
-from llmrec_lite.experiments import settings
+from llmrec_lite.experiments import table_of_models
 from llmrec_lite.knowledge.metaknowledge import Correction, LSTM4Rec, MetaKnowledge, Pooled
 from llmrec_lite.recommenders import ALS, SASRec
 from llmrec_lite.recommenders.base import BaseRecommender
 from llmrec_lite.results import experiment
 
-Make = Callable[..., BaseRecommender]
 SEEDS = 5
 
 CORRECTED = {"learning_rate": [0.01, 0.02], "dropout": [0.5, 0.65], "epochs": [30, 60]}
@@ -41,47 +34,6 @@ class _Begun(BaseRecommender):
         return self.model_.score(users)
 
 
-def _of(make: Make, fixed: dict[str, Any]) -> Make:
-    return lambda **setting: make(**fixed, **setting)
-
-
-def _measured(
-    name: str, make: Make, fixed: dict[str, Any], grid: Mapping[str, Sequence[Any]], parts: Sequence[Dataset]
-) -> tuple[str, dict[str, Any], list[dict[str, Any]], Report, list[float]]:
-    """Choose inside train, then fit with five seeds; the report holds each user's mean over them."""
-    inner, valid, train, test = parts
-    tried = search(_of(make, fixed), list(settings(grid)), inner, valid).astype(object).to_dict("records")
-    chosen = {key: tried[0][key] for key in grid}
-    reports = [evaluate(make(**fixed, **chosen, seed=seed).fit(train), train, test) for seed in range(SEEDS)]
-    mean = sum(report.per_user for report in reports) / SEEDS
-    runs = [float(report.mean["ndcg"]) for report in reports]
-    return name, chosen, tried, replace(reports[0], name=name, per_user=mean), runs
-
-
-Models = Mapping[str, tuple[Make, dict[str, Any], Mapping[str, Sequence[Any]]]]
-
-
-def _table(models: Models, parts: Sequence[Dataset], against: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Return a row a model with its leads over others, and what was tried."""
-    work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator_unordered")
-    jobs = (delayed(_measured)(name, *model, parts) for name, model in models.items())
-    done = {found[0]: found[1:] for found in tqdm(work(jobs), total=len(models), desc="models")}
-    rows = []
-    for name in models:
-        chosen, _, report, runs = done[name]
-        row: dict[str, Any] = {"model": name, "setting": chosen, "runs": runs, **report.mean.to_dict()}
-        row |= dict(zip(("ndcg_low", "ndcg_high"), report.interval.loc["ndcg"], strict=True))
-        for other in against.get(name, ()):
-            lead = compare(report, done[other][2]).loc["ndcg"]
-            row |= {
-                f"lead over {other}": lead["difference"],
-                f"low {other}": lead["low"],
-                f"high {other}": lead["high"],
-            }
-        rows.append(row)
-    return {"table": rows, "tried": {name: done[name][1] for name in models}}
-
-
 @experiment
 def corrected() -> dict[str, Any]:
     """Correct the dot product for every pair, or not: eight to twelve settings a model, chosen inside train.
@@ -101,7 +53,7 @@ def corrected() -> dict[str, Any]:
     against = {"vector": ["none"], "network": ["none", "vector"]}
     against |= {name: ["ALS", "ALS, then none"] for name in begun if name != "ALS, then none"}
     against["ALS, then none"] = ["ALS"]
-    return _table(models, [inner, valid, train, test], against)
+    return table_of_models(models, (inner, valid, train, test), against, SEEDS)
 
 
 @experiment
@@ -124,4 +76,4 @@ def histories() -> dict[str, Any]:
         "LSTM": ["mean", "recency", "attention and recency"],
         "Transformer": ["mean", "recency", "attention and recency"],
     }
-    return _table(models, [inner, valid, train, test], against)
+    return table_of_models(models, (inner, valid, train, test), against, SEEDS)
