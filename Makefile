@@ -8,22 +8,21 @@ READY  := $(VENV)/.ready
 # Two torch programs on the same cores slow each other down manyfold, so parallel tests take one thread each.
 WORKERS ?= 2
 
-.PHONY: help book test lab serve fetch format lint types bench results assignments clean
+.PHONY: help book test lab serve fetch doctor format lint types bench gpu results results-check assignments clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "llmrec needs Python 3.11 or later; '$(PYTHON)' is $$($(PYTHON) -V). Name another: make book PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 book: $(READY)  ## set up, execute every chapter, build the site (FRESH=1 forgets earlier runs)
-	$(BIN)/python -m llmrec_lite.site build $(if $(FRESH),--fresh)
+	$(BIN)/python -m book.tools.site build $(if $(FRESH),--fresh)
 
 test: $(READY) lint types  ## set up and run every test (the site is built clean and read in a browser)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not site"
@@ -33,10 +32,13 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 serve: $(READY)  ## look at the built site
-	$(BIN)/python -m llmrec_lite.site serve
+	$(BIN)/python -m book.tools.site serve
 
 fetch: $(READY)  ## download data and models now, to be offline afterwards
 	$(BIN)/llmrec fetch
+
+doctor: $(READY)  ## look at this machine and say how to put right what is missing
+	$(BIN)/python -m book.tools.doctor
 
 format: $(READY)  ## put code and notebooks into the one shape
 	$(BIN)/ruff check --fix --quiet .
@@ -48,7 +50,7 @@ lint: $(READY)  ## style, and the anatomy of the notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet llmrec_lite tests book
 	$(BIN)/ruff format --check --quiet --line-length 88 notebooks
-	$(BIN)/python -m llmrec_lite.checks
+	$(BIN)/python -m book.tools.checks
 
 types: $(READY)  ## static types
 	$(BIN)/mypy
@@ -58,10 +60,17 @@ bench: $(READY)  ## speed beside the named libraries, as ratios
 	$(BIN)/python tests/benchmarks/run.py
 
 results: $(READY)  ## run every long experiment anew (about ten hours; gpu_speed and few_shot_gpu need a graphics card)
-	$(BIN)/python -m llmrec_lite.results run --all
+	$(BIN)/python -m book.experiments run --all
+
+results-check: $(READY)  ## compute a few rows of every committed result again, and name the stale ones
+	$(BIN)/python -m book.experiments check --all
+
+gpu: $(READY)  ## the tests that need CUDA, and how much faster training is there (writes book/results/gpu_speed.json)
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m book.experiments run gpu_speed
 
 assignments: $(READY)  ## the student versions of the assignments, without solutions, in _build/assignments
-	$(BIN)/python -m llmrec_lite.checks release
+	$(BIN)/python -m book.tools.checks release
 
 clean:  ## remove what was built (the downloads stay in the user's cache)
 	rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -2,7 +2,8 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from llmrec_lite.data import DataError, Dataset, UnknownIdError, load_movielens
+from llmrec_lite.data import Dataset, load_movielens
+from llmrec_lite.errors import DataError, UnknownIdError
 from llmrec_lite.evaluate import Report, compare, evaluate, evaluate_ratings
 
 try:

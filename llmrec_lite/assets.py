@@ -21,11 +21,9 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 from tqdm.auto import tqdm
 
+from llmrec_lite.errors import AssetError
+
 MANIFEST = ".manifest.json"
-
-
-class AssetError(RuntimeError):
-    """An asset is unknown, or cannot be fetched, verified or stored. The message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,6 @@ import pandas as pd
 LARGEST = {"rating": float(np.finfo(np.float32).max), "timestamp": 2.0**62}
 
 
-class DataError(ValueError):
-    """Input data that cannot be used as it is; the message names the rows or columns."""
-
-
 def find_problems(interactions: pd.DataFrame, rating_range: tuple[float, float] | None = None) -> pd.DataFrame:
     """Find rows that no recommender should be trained on.
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from llmrec_lite import metrics
 from llmrec_lite.data import Dataset
+from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders.base import RatingPredictor, Recommender, top_k_unseen
 
 # A root mean square averages squares, every other metric averages itself: the p of the mean (sum v^p / n)^(1/p).
@@ -116,7 +117,7 @@ def evaluate(
     # top_k_unseen breaks ties by position, so the positions are shuffled, or only candidates are given one.
     order = np.arange(train.n_items) if candidates is None else np.unique(candidates)
     if not order.size or order[0] < 0 or order[-1] >= train.n_items:
-        raise ValueError(f"candidates must be some of the item indices 0..{train.n_items - 1}, not {candidates!r}")
+        raise SettingError(f"candidates must be some of the item indices 0..{train.n_items - 1}, not {candidates!r}")
     if ties == "random":
         order = np.random.default_rng(seed).permutation(order)
     lists = []
@@ -149,10 +150,10 @@ def evaluate_ratings(model: RatingPredictor, test: Dataset, *, name: str | None 
         ValueError: test is empty, or a prediction is not finite.
     """
     if not len(test):
-        raise ValueError("test is empty: there is nothing to measure")
+        raise SettingError("test is empty: there is nothing to measure")
     predicted = np.asarray(model.predict(test.user_index, test.item_index), dtype=float)
     if not np.isfinite(predicted).all():
-        raise ValueError(f"{type(model).__name__} predicts {predicted[~np.isfinite(predicted)][0]} for a rating")
+        raise SettingError(f"{type(model).__name__} predicts {predicted[~np.isfinite(predicted)][0]} for a rating")
     error = predicted - test.ratings
     count = np.bincount(test.user_index, minlength=test.n_users)
     users = np.flatnonzero(count)
@@ -178,7 +179,7 @@ def compare(first: Report, second: Report, resamples: int = 2000, seed: int = 0)
         ValueError: the reports are not about the same users.
     """
     if not first.per_user.index.equals(second.per_user.index):
-        raise ValueError(f"{first.name} and {second.name} were evaluated on different users; nothing to pair")
+        raise SettingError(f"{first.name} and {second.name} were evaluated on different users; nothing to pair")
     shared = [m for m in first.per_user.columns if m in second.per_user.columns]
     a, b = (_subset(report, shared) for report in (first, second))
     counts = _draws(len(a.per_user), resamples, seed)
@@ -216,7 +217,7 @@ def search(
         ValueError: the metric is not known, or does not say what is better.
     """
     if metric not in _SEARCHED:
-        raise ValueError(f"metric={metric!r} is none to search by; choose one of {', '.join(_SEARCHED)}")
+        raise SettingError(f"metric={metric!r} is none to search by; choose one of {', '.join(_SEARCHED)}")
     errors = metric in ("rmse", "mae")
     rows = []
     for setting in settings:
@@ -256,8 +257,8 @@ def _check_shared(train: Dataset, test: Dataset) -> None:
     for kind in ("user", "item"):
         ours, theirs = (getattr(d, f"{kind}s")[f"{kind}_id"] for d in (train, test))
         if not ours.equals(theirs):
-            raise ValueError(
+            raise SettingError(
                 f"train and test have different {kind} tables; cut them from one data set with llmrec_lite.splits"
             )
     if not len(test):
-        raise ValueError("test is empty: there is nothing to measure")
+        raise SettingError("test is empty: there is nothing to measure")

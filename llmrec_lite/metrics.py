@@ -18,6 +18,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
+from llmrec_lite.errors import SettingError
+
 Ranked = Sequence[Any] | np.ndarray
 Relevant = Any  # Collection[Any] | sparse.csr_array; scipy has no types that a checker could tell apart by issparse
 Metric = Callable[..., Any]
@@ -35,22 +37,22 @@ def hits_at_k(recommended: Ranked, relevant: Relevant, k: int = 10) -> tuple[np.
             have, or the numbers of users differ.
     """
     if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
+        raise SettingError(f"k must be at least 1, not {k}")
     if not sparse.issparse(relevant):
         ranked, wanted = list(recommended)[:k], set(relevant)
         if len(set(ranked)) < len(ranked):
-            raise ValueError(f"the list {ranked} recommends an item twice")
+            raise SettingError(f"the list {ranked} recommends an item twice")
         hits = np.zeros((1, k), bool)
         hits[0, : len(ranked)] = [item in wanted for item in ranked]
         return hits, np.array([len(wanted)])
     lists = np.asarray(recommended)[:, :k]
     if lists.shape[0] != relevant.shape[0]:
-        raise ValueError(f"{lists.shape[0]} lists but the relevant items of {relevant.shape[0]} users")
+        raise SettingError(f"{lists.shape[0]} lists but the relevant items of {relevant.shape[0]} users")
     ordered = np.sort(lists, axis=1)
     if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
-        raise ValueError("a list recommends an item twice")
+        raise SettingError("a list recommends an item twice")
     if lists.size and ordered[:, -1].max() >= relevant.shape[1]:
-        raise ValueError(f"a list recommends item {ordered[:, -1].max()}, but there are {relevant.shape[1]} items")
+        raise SettingError(f"a list recommends item {ordered[:, -1].max()}, but there are {relevant.shape[1]} items")
     # One sorted search over (user, item) codes: faster than indexing a sparse matrix entry by entry.
     rows, n_items = np.arange(len(lists))[:, None], relevant.shape[1]
     relevant = relevant.tocsr()
@@ -150,7 +152,7 @@ RANKING_METRICS: dict[str, Metric] = {
 def _filled(recommended: Ranked) -> np.ndarray:
     lists = np.atleast_2d(np.asarray(recommended))
     if lists.size == 0 or (lists < 0).all():
-        raise ValueError("there is no recommendation to measure")
+        raise SettingError("there is no recommendation to measure")
     return lists
 
 
@@ -212,7 +214,7 @@ def _mean_where(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def _pair(true: Ranked, predicted: Ranked) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(true, dtype=float), np.asarray(predicted, dtype=float)
     if a.shape != b.shape or a.size == 0:
-        raise ValueError(f"need two equally long, non-empty arrays, got shapes {a.shape} and {b.shape}")
+        raise SettingError(f"need two equally long, non-empty arrays, got shapes {a.shape} and {b.shape}")
     return a, b
 
 

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
+from llmrec_lite.errors import SettingError
 from llmrec_lite.evaluate import Report
 
 # Okabe and Ito's palette, told apart by people with any of the common color vision deficiencies.
@@ -58,7 +59,7 @@ def show(fig: Figure, alt: str) -> None:
         ValueError: alt is empty.
     """
     if not alt.strip():
-        raise ValueError("a figure needs an alt text: what does it show?")
+        raise SettingError("a figure needs an alt text: what does it show?")
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=144)
     plt.close(fig)
@@ -125,7 +126,7 @@ def leaderboard(
     """
     names = [r.name for r in reports]
     if len(set(names)) < len(names):
-        raise ValueError(f"every row needs its own name, not {names}; pass name= to evaluate")
+        raise SettingError(f"every row needs its own name, not {names}; pass name= to evaluate")
     means = pd.DataFrame({r.name: r.mean[list(columns)] for r in reports}).T
 
     def cell(report: Report, metric: str) -> str:

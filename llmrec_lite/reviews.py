@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from llmrec_lite import assets
+from llmrec_lite.errors import SettingError
 from llmrec_lite.text import normalize_text
 
 _COLUMNS = {
@@ -50,6 +51,6 @@ def split_texts(texts: pd.Series, seed: int, held_out: float = 0.1) -> tuple[lis
     """
     n = round(len(texts) * held_out)
     if not 0 < n < len(texts) / 2:
-        raise ValueError(f"held_out={held_out!r} of {len(texts)} texts leaves a part empty; take a share such as 0.1")
+        raise SettingError(f"held_out={held_out!r} of {len(texts)} texts leaves a part empty; take a share such as 0.1")
     shuffled = texts.iloc[np.random.default_rng(seed).permutation(len(texts))].tolist()
     return shuffled[2 * n :], shuffled[n : 2 * n], shuffled[:n]

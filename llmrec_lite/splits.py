@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from llmrec_lite.data import Dataset
+from llmrec_lite.errors import SettingError
 
 Split = tuple[Dataset, Dataset]
 
@@ -19,14 +20,14 @@ def _cut(dataset: Dataset, in_test: np.ndarray) -> Split:
     """Cut by a boolean mask over the interactions; both parts keep the order of the file."""
     if in_test.all() or not in_test.any():
         which = "train" if in_test.all() else "test"
-        raise ValueError(f"this split of {len(dataset):,} interactions leaves {which} empty; change its size")
+        raise SettingError(f"this split of {len(dataset):,} interactions leaves {which} empty; change its size")
     rows = dataset.interactions
     return dataset.with_interactions(rows[~in_test]), dataset.with_interactions(rows[in_test])
 
 
 def _check_fraction(value: float, name: str) -> None:
     if not 0 < value < 1:
-        raise ValueError(f"{name} must lie strictly between 0 and 1, not {value!r}")
+        raise SettingError(f"{name} must lie strictly between 0 and 1, not {value!r}")
 
 
 def random_split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0) -> Split:
@@ -60,7 +61,7 @@ def temporal_split(dataset: Dataset, test_fraction: float = 0.2) -> Split:
     """
     _check_fraction(test_fraction, "test_fraction")
     if not dataset.has_timestamps:
-        raise ValueError("a temporal split needs timestamps that differ; this data set has none")
+        raise SettingError("a temporal split needs timestamps that differ; this data set has none")
     in_test = np.zeros(len(dataset), bool)
     in_test[dataset.time_order[len(dataset) - round(test_fraction * len(dataset)) :]] = True
     return _cut(dataset, in_test)
@@ -73,7 +74,7 @@ def leave_last_out(dataset: Dataset, n: int = 1) -> Split:
     their second with another row of the user, so this rule is part of the protocol.)
     """
     if n < 1:
-        raise ValueError(f"n must be at least 1, not {n}")
+        raise SettingError(f"n must be at least 1, not {n}")
     order = dataset.time_order
     users = dataset.user_index[order]
     by_user = order[np.argsort(users, kind="stable")]
@@ -108,7 +109,7 @@ def kfold(dataset: Dataset, k: int = 5, seed: int = 0) -> Iterator[Split]:
     published table can be set beside ours.
     """
     if not 2 <= k <= len(dataset):
-        raise ValueError(f"k must lie between 2 and the {len(dataset):,} interactions, not {k}")
+        raise SettingError(f"k must lie between 2 and the {len(dataset):,} interactions, not {k}")
     order = np.arange(len(dataset))
     np.random.RandomState(seed).shuffle(order)
     for fold in np.array_split(order, k):  # the first len % k folds are one longer, as in Surprise
@@ -130,7 +131,7 @@ def thin(dataset: Dataset, per_user: np.ndarray, per_item: np.ndarray, seed: int
         ValueError: the limits are not one for each user and item, or nothing is kept or left out.
     """
     if np.shape(per_user) != (dataset.n_users,) or np.shape(per_item) != (dataset.n_items,):
-        raise ValueError(
+        raise SettingError(
             f"there are {dataset.n_users:,} users and {dataset.n_items:,} items, but limits of shape "
             f"{np.shape(per_user)} and {np.shape(per_item)}"
         )

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from llmrec_lite import assets
-from llmrec_lite.assets import Asset, AssetError
+from llmrec_lite.assets import Asset
+from llmrec_lite.errors import AssetError
 
 MEMBERS = {
     "tiny/data/a.txt": b"alpha" * 100,

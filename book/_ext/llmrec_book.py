@@ -1,6 +1,6 @@
 """The book's own Sphinx extension: what Jupyter Book has no setting for.
 
-- the execution cache lives where ``LLMREC_EXECUTED`` says (``llmrec_lite.site`` sets it);
+- the execution cache lives where ``LLMREC_EXECUTED`` says (``book.tools.site`` sets it);
 - repository, issue, Binder and Colab buttons appear only once the book has a public address;
 - the directive ``system-map`` draws the system of the book and links each box to its chapter, if there is one;
 - the directive ``claims-ledger`` lists what the chapters have found about each claim of the articles;

@@ -7,13 +7,14 @@ from typing import Literal, Protocol
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import trange
 
+from llmrec_lite.compute import pick_device
+from llmrec_lite.errors import SettingError
 from llmrec_lite.knowledge.graph import KnowledgeGraph
-from llmrec_lite.recommenders.base import NotFittedError
-from llmrec_lite.recommenders.neural import pick_device
 
 Scorer = Literal["transe", "distmult", "complex"]
 SCORERS = ("transe", "distmult", "complex")
@@ -35,9 +36,9 @@ class KnowledgeNet(nn.Module):
     def __init__(self, n_entities: int, n_relations: int, d: int, scorer: Scorer) -> None:
         super().__init__()
         if scorer not in SCORERS:
-            raise ValueError(f"scorer must be one of {', '.join(SCORERS)}, not {scorer!r}")
+            raise SettingError(f"scorer must be one of {', '.join(SCORERS)}, not {scorer!r}")
         if d % 2 and scorer == "complex":
-            raise ValueError(f"complex needs an even d, for real and imaginary parts, not {d}")
+            raise SettingError(f"complex needs an even d, for real and imaginary parts, not {d}")
         self.scorer = scorer
         self.entity, self.relation = nn.Embedding(n_entities, d), nn.Embedding(2 * n_relations, d)
         for table in (self.entity, self.relation):
@@ -126,7 +127,7 @@ class KnowledgeEmbedding:
         progress: bool = False,
     ) -> None:
         if scorer not in SCORERS:
-            raise ValueError(f"scorer must be one of {', '.join(SCORERS)}, not {scorer!r}")
+            raise SettingError(f"scorer must be one of {', '.join(SCORERS)}, not {scorer!r}")
         self.scorer: Scorer = scorer
         self.d, self.epochs, self.learning_rate, self.negatives = d, epochs, learning_rate, negatives
         self.dropout, self.batch = dropout, batch
@@ -135,7 +136,7 @@ class KnowledgeEmbedding:
     def fit(self, graph: KnowledgeGraph) -> KnowledgeEmbedding:
         """Learn from the facts of a graph; `losses_` holds the mean loss of every epoch."""
         if not len(graph):
-            raise ValueError("the graph has no fact to learn from")
+            raise SettingError("the graph has no fact to learn from")
         device, n_entities = pick_device(self.device), len(graph.entities)
         facts = torch.from_numpy(both_ways(graph.triples, len(graph.relations)))
         generator = torch.Generator().manual_seed(self.seed)

@@ -11,13 +11,14 @@ from scipy import sparse
 from torch import Tensor, nn
 from tqdm.auto import trange
 
+from llmrec_lite.compute import pick_device
 from llmrec_lite.data import Dataset
+from llmrec_lite.errors import SettingError
 from llmrec_lite.knowledge.embedding import KnowledgeEmbedding, KnowledgeNet, Scorer, both_ways, graph_loss
 from llmrec_lite.knowledge.graph import KnowledgeGraph, people_and_context
-from llmrec_lite.knowledge.metaknowledge import sampled_softmax
+from llmrec_lite.knowledge.meta_knowledge import sampled_softmax
 from llmrec_lite.recommenders.base import BaseRecommender
 from llmrec_lite.recommenders.linear import DenoisingAutoencoder
-from llmrec_lite.recommenders.neural import pick_device
 
 
 class FactAutoencoder(DenoisingAutoencoder):
@@ -39,13 +40,13 @@ class FactAutoencoder(DenoisingAutoencoder):
 
     def __init__(self, facts: sparse.csr_array, weight: float = 50.0, dropout: float = 0.65, l2: float = 700.0) -> None:
         if weight < 0:
-            raise ValueError(f"weight must not be negative, but is {weight!r}")
+            raise SettingError(f"weight must not be negative, but is {weight!r}")
         super().__init__(dropout, l2)
         self.facts, self.weight = facts, weight
 
     def _fit(self, train: Dataset) -> None:
         if self.facts.shape[0] != train.n_items:
-            raise ValueError(f"there are facts for {self.facts.shape[0]} items, but the data have {train.n_items}")
+            raise SettingError(f"there are facts for {self.facts.shape[0]} items, but the data have {train.n_items}")
         super()._fit(train)
 
     def _solve(self, gram: np.ndarray) -> np.ndarray:
@@ -62,7 +63,7 @@ class FactEncoder:
 
     def __init__(self, facts: sparse.csr_array, texts: Sequence[str]) -> None:
         if facts.shape[0] != len(texts):
-            raise ValueError(f"there are facts for {facts.shape[0]} items and {len(texts)} texts")
+            raise SettingError(f"there are facts for {facts.shape[0]} items and {len(texts)} texts")
         self.facts, self.row = facts, {text: row for row, text in enumerate(texts)}
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -141,7 +142,7 @@ class CKE(BaseRecommender):
         progress: bool = False,
     ) -> None:
         if weight < 0:
-            raise ValueError(f"weight must not be negative, but is {weight!r}")
+            raise SettingError(f"weight must not be negative, but is {weight!r}")
         self.graph, self.links, self.weight, self.scorer = graph, links, weight, scorer
         self.d, self.epochs, self.learning_rate, self.dropout = d, epochs, learning_rate, dropout
         self.negatives, self.batch, self.seed, self.device, self.progress = negatives, batch, seed, device, progress
@@ -150,7 +151,7 @@ class CKE(BaseRecommender):
         device = pick_device(self.device)
         users, items = (torch.from_numpy(side.astype(np.int64)) for side in train.matrix().nonzero())
         if not len(users):
-            raise ValueError("there is no interaction to learn from")
+            raise SettingError("there is no interaction to learn from")
         entity = self.graph.entities.get_indexer([self.links.get(item, "") for item in train.items["item_id"]])
         facts = torch.from_numpy(both_ways(self.graph.triples, len(self.graph.relations)))
         generator = torch.Generator().manual_seed(self.seed)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llmrec_lite.errors import SettingError
+
 
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
@@ -39,7 +41,7 @@ def scaled_dot_product_attention(
     if mask is None:
         weights = scores.softmax(-1)
     elif mask.dtype != torch.bool:
-        raise ValueError(f"the mask is {mask.dtype}; give a boolean one, True where a query may look")
+        raise SettingError(f"the mask is {mask.dtype}; give a boolean one, True where a query may look")
     else:
         # The lowest number, not -inf: the softmax of a row of nothing but -inf is 0/0. Such a row becomes zeros below.
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
@@ -60,7 +62,7 @@ def padding_mask(lengths: Sequence[int] | Tensor, n: int) -> Tensor:
     """
     lengths = torch.as_tensor(lengths)
     if len(lengths) and not (int(lengths.min()) >= 0 and int(lengths.max()) <= n):
-        raise ValueError(f"lengths must lie between 0 and n={n}, got {lengths.tolist()}")
+        raise SettingError(f"lengths must lie between 0 and n={n}, got {lengths.tolist()}")
     return (torch.arange(n, device=lengths.device) < lengths[:, None])[:, None]
 
 
@@ -73,7 +75,7 @@ def sinusoidal_positions(length: int, d: int) -> Tensor:
         ValueError: d is odd.
     """
     if d % 2:
-        raise ValueError(f"d={d} is odd; sines and cosines come in pairs, so take an even d")
+        raise SettingError(f"d={d} is odd; sines and cosines come in pairs, so take an even d")
     frequency = 10000.0 ** (-torch.arange(0, d, 2) / d)  # (d / 2,)
     angle = torch.arange(length)[:, None] * frequency  # (length, d / 2)
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
@@ -96,7 +98,7 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, d: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if heads < 1 or d % heads:
-            raise ValueError(f"d={d} does not divide into {heads} heads; take a multiple of the number of heads")
+            raise SettingError(f"d={d} does not divide into {heads} heads; take a multiple of the number of heads")
         self.heads, self.dropout = heads, nn.Dropout(dropout)
         self.query, self.key, self.value, self.merge = (nn.Linear(d, d) for _ in range(4))
 
@@ -130,7 +132,7 @@ class FeedForward(nn.Module):
     def __init__(self, d: int, d_ff: int, dropout: float = 0.0, activation: Literal["relu", "gelu"] = "relu") -> None:
         super().__init__()
         if activation not in ("relu", "gelu"):
-            raise ValueError(f'activation must be "relu" or "gelu", not {activation!r}')
+            raise SettingError(f'activation must be "relu" or "gelu", not {activation!r}')
         self.widen, self.narrow = nn.Linear(d, d_ff), nn.Linear(d_ff, d)
         self.activation, self.dropout = (F.relu if activation == "relu" else F.gelu), nn.Dropout(dropout)
 
@@ -168,7 +170,7 @@ class TransformerBlock(nn.Module):
     ) -> None:
         super().__init__()
         if norm not in ("pre", "post"):
-            raise ValueError(f'norm must be "pre" or "post", not {norm!r}')
+            raise SettingError(f'norm must be "pre" or "post", not {norm!r}')
         self.norm, self.dropout = norm, nn.Dropout(dropout)
         self.attend, self.norm_attend = MultiHeadAttention(d, heads, dropout), nn.LayerNorm(d)
         self.feed, self.norm_feed = FeedForward(d, d_ff, dropout, activation), nn.LayerNorm(d)
@@ -229,11 +231,11 @@ class TransformerEncoder(nn.Module):
         """
         t, longest = tokens.shape[1], self.place.num_embeddings
         if t > longest:
-            raise ValueError(f"{t} tokens are more than max_length={longest}; cut them or make a larger encoder")
+            raise SettingError(f"{t} tokens are more than max_length={longest}; cut them or make a larger encoder")
         try:
             x = self.embed(tokens) + self.place.weight[:t]
         except IndexError as error:
-            raise ValueError(f"a token lies outside the vocabulary 0..{self.embed.num_embeddings - 1}") from error
+            raise SettingError(f"a token lies outside the vocabulary 0..{self.embed.num_embeddings - 1}") from error
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, mask)

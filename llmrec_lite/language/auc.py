@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from llmrec_lite.errors import SettingError
+
 Numbers = Sequence[float] | np.ndarray
 
 
@@ -37,11 +39,11 @@ def auc_within(labels: Numbers, scores: Numbers, groups: Numbers) -> float:
     y, rows = _checked(labels, scores)
     places = np.asarray(groups)
     if places.shape != y.shape:
-        raise ValueError(f"there are {len(y)} labels but groups has the shape {places.shape}")
+        raise SettingError(f"there are {len(y)} labels but groups has the shape {places.shape}")
     inside = [np.flatnonzero(places == group) for group in np.unique(places)]
     mixed = [place for place in inside if 0 < y[place].mean() < 1]
     if not mixed:
-        raise ValueError("no group holds both a yes and a no, so nothing can be ranked inside of one")
+        raise SettingError("no group holds both a yes and a no, so nothing can be ranked inside of one")
     return float(np.mean([auc(y[place], rows[:, place]) for place in mixed]))
 
 
@@ -69,7 +71,7 @@ def auc_interval(
     y, rows = _checked(labels, scores)
     places = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if places.shape != y.shape:
-        raise ValueError(f"there are {len(y)} labels but groups has the shape {places.shape}")
+        raise SettingError(f"there are {len(y)} labels but groups has the shape {places.shape}")
     n = places.max() + 1
     # (resamples, n examples): how often each one is drawn
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples)[:, places].astype(float)
@@ -84,13 +86,13 @@ def auc_interval(
 def _checked(labels: Numbers, scores: Numbers) -> tuple[np.ndarray, np.ndarray]:
     y, rows = np.asarray(labels, float), np.atleast_2d(np.asarray(scores, float))
     if y.ndim != 1 or rows.ndim != 2 or rows.shape[1] != len(y):
-        raise ValueError(f"labels of shape {y.shape} and scores of shape {rows.shape} do not belong together")
+        raise SettingError(f"labels of shape {y.shape} and scores of shape {rows.shape} do not belong together")
     if not np.isin(y, (0, 1)).all():
-        raise ValueError(f"a label must be 0 or 1, not {y[~np.isin(y, (0, 1))][0]}")
+        raise SettingError(f"a label must be 0 or 1, not {y[~np.isin(y, (0, 1))][0]}")
     if len(np.unique(y)) < 2:
-        raise ValueError("all labels are the same, so there is no pair of a yes and a no to be ordered")
+        raise SettingError("all labels are the same, so there is no pair of a yes and a no to be ordered")
     if np.isnan(rows).any():
-        raise ValueError("a score is not a number")
+        raise SettingError("a score is not a number")
     return y == 1, rows
 
 

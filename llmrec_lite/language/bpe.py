@@ -8,18 +8,123 @@ are those of the `tokenizers` library.
 
 from __future__ import annotations
 
+import heapq
 import json
 import os
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from operator import index
 from pathlib import Path
 from typing import Any
 
 import regex
+from tqdm.auto import trange
 
-from llmrec_lite.language.merges import apply_merges, learn_merges
+from llmrec_lite.errors import SettingError
+
+Pair = tuple[int, int]
+
+
+def learn_merges(
+    words: Sequence[Sequence[int]], counts: Sequence[int], first_id: int, n_merges: int, progress: bool = False
+) -> list[Pair]:
+    """Join the most frequent pair of neighbors into a new symbol, everywhere, and again, `n_merges` times.
+
+    Of pairs that are as frequent, the smaller one wins. Every round touches only words that hold the pair or did,
+    so that a round costs what it changes, not what there is.
+
+    Args:
+        words: distinct words as lists of symbols below first_id.
+        counts: how often each word occurs.
+        first_id: of the symbol that the first merge makes; the next makes first_id + 1.
+        n_merges: how many at most; fewer where no pair is left.
+        progress: show a progress bar.
+
+    Returns:
+        The pairs, the first learned first.
+    """
+    symbols = [list(word) for word in words]
+    frequency: Counter[Pair] = Counter()
+    holders: defaultdict[Pair, set[int]] = defaultdict(set)  # the words that hold, or have held, a pair
+    for w, word in enumerate(symbols):
+        for pair in pairwise(word):
+            frequency[pair] += counts[w]
+            holders[pair].add(w)
+    # After a pair has entered the heap it only becomes rarer. So an entry is never too low, and one that is
+    # too high is put right when it reaches the top: no search in the heap ("lazy deletion").
+    heap = [(-count, pair) for pair, count in frequency.items()]
+    heapq.heapify(heap)
+    merges: list[Pair] = []
+    for new in trange(first_id, first_id + n_merges, disable=not progress, desc="merges"):
+        while heap and frequency[heap[0][1]] != -heap[0][0]:
+            _, pair = heapq.heappop(heap)
+            if frequency[pair] > 0:
+                heapq.heappush(heap, (-frequency[pair], pair))
+        if not heap:
+            break
+        _, best = heapq.heappop(heap)
+        merges.append(best)
+        made = set()
+        for w in holders.pop(best):
+            joined = join(symbols[w], best, new)
+            for pair in pairwise(symbols[w]):
+                frequency[pair] -= counts[w]
+            for pair in pairwise(joined):
+                frequency[pair] += counts[w]
+                if new in pair:
+                    holders[pair].add(w)
+                    made.add(pair)
+            symbols[w] = joined
+        for pair in made:
+            heapq.heappush(heap, (-frequency[pair], pair))
+    return merges
+
+
+def join(word: Sequence[int], pair: Pair, new: int) -> list[int]:
+    """Replace each `pair` of neighbors in `word` by `new`, from left to right."""
+    joined: list[int] = []
+    i = 0
+    while i < len(word):
+        if i + 1 < len(word) and word[i] == pair[0] and word[i + 1] == pair[1]:
+            joined.append(new)
+            i += 2
+        else:
+            joined.append(word[i])
+            i += 1
+    return joined
+
+
+def apply_merges(word: Sequence[int], ranks: Mapping[Pair, tuple[int, int]]) -> list[int]:
+    """Apply learned merges to one word: the first learned first, each from left to right.
+
+    O(n log n) for a word of n symbols, so that a text without spaces, as Chinese has, is no trap.
+
+    Args:
+        word: symbols.
+        ranks: pair -> (its place in the list of merges, the symbol that it makes).
+    """
+    ids = list(word)
+    n = len(ids)
+    after, before = list(range(1, n + 1)), list(range(-1, n - 1))  # a linked list: joining costs O(1)
+    queue = [(*ranks[pair], i, pair) for i, pair in enumerate(pairwise(ids)) if pair in ranks]
+    heapq.heapify(queue)
+    while queue:
+        _, new, i, pair = heapq.heappop(queue)
+        j = after[i]
+        if j >= n or (ids[i], ids[j]) != pair:
+            continue  # one of the two has been joined with its other neighbor since
+        ids[i], ids[j] = new, -1
+        after[i] = after[j]
+        if after[i] < n:
+            before[after[i]] = i
+        for left, right in ((before[i], i), (i, after[i])):
+            if left >= 0 and right < n and (ids[left], ids[right]) in ranks:
+                pair = ids[left], ids[right]
+                heapq.heappush(queue, (*ranks[pair], left, pair))
+    return [symbol for symbol in ids if symbol >= 0]
+
 
 # GPT-2's way to cut a text: contractions, then letters, digits or other signs (each with the space before it),
 # then runs of white space. \p{White_Space} is what the library's \s means; Python's \s has four more characters.
@@ -59,7 +164,7 @@ def pretokenize(text: str) -> list[str]:
         # Latin-1 maps byte b to the character of code b, which `translate` then replaces, all in C.
         return [word.encode().decode("latin-1").translate(_TO_CHARACTERS) for word in _WORDS.findall(text)]
     except UnicodeEncodeError as error:
-        raise ValueError(
+        raise SettingError(
             f"the text is not valid Unicode: {text[error.start : error.end]!r} is half of a surrogate pair; "
             'mend it with text.encode("utf-8", "replace").decode()'
         ) from error
@@ -86,12 +191,12 @@ class BPETokenizer:
     ) -> None:
         ordinary = {*_BYTE, *(a + b for a, b in merges)}
         if wrong := [t for t in special_tokens if not t or t in ordinary or special_tokens.count(t) > 1]:
-            raise ValueError(f'special token {wrong[0]!r} is empty, twice there, or a word; name it like "<|end|>"')
+            raise SettingError(f'special token {wrong[0]!r} is empty, twice there, or a word; name it like "<|end|>"')
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
-            raise ValueError(f"the ids of the vocabulary must be 0 .. {len(vocabulary) - 1}, each once")
+            raise SettingError(f"the ids of the vocabulary must be 0 .. {len(vocabulary) - 1}, each once")
         unmade = {part for pair in merges for part in pair} - ordinary
         if wrong := sorted((vocabulary.keys() ^ (ordinary | set(special_tokens))) | unmade):
-            raise ValueError(f"vocabulary and merges do not fit together: {len(wrong)} tokens such as {wrong[0]!r}")
+            raise SettingError(f"vocabulary and merges do not fit together: {len(wrong)} tokens such as {wrong[0]!r}")
         self.vocabulary, self.merges, self.special_tokens = vocabulary, list(merges), tuple(special_tokens)
         # (left id, right id) -> (rank, id of both together); the lower rank was learned first and goes first.
         self._ranks = {
@@ -136,7 +241,7 @@ class BPETokenizer:
             ValueError: vocab_size is below 256 + the special tokens, or there is no text.
         """
         if vocab_size < (least := 256 + len(special_tokens)):
-            raise ValueError(
+            raise SettingError(
                 f"vocab_size={vocab_size} is too small: 256 bytes and {len(special_tokens)} special tokens "
                 f"need vocab_size >= {least}"
             )
@@ -144,7 +249,7 @@ class BPETokenizer:
             raise TypeError(f"texts must be a list of texts, got one str; write [{texts!r:.30}]")
         counts = Counter(word for text in texts for word in pretokenize(text))
         if not counts:
-            raise ValueError("there is no text to learn from: texts has no character; give at least one word")
+            raise SettingError("there is no text to learn from: texts has no character; give at least one word")
         tokens = [*special_tokens, *sorted(_BYTE)]
         ids = {token: i for i, token in enumerate(tokens)}
         words = [[ids[character] for character in word] for word in counts]
@@ -195,7 +300,7 @@ class BPETokenizer:
         parts = []
         for i in map(index, ids):
             if not 0 <= i < len(self):
-                raise ValueError(f"id {i} is not in the vocabulary: ids go from 0 to {len(self) - 1}")
+                raise SettingError(f"id {i} is not in the vocabulary: ids go from 0 to {len(self) - 1}")
             if not (skip_special and self._token[i] in self.special_tokens):
                 parts.append(self._bytes[i])
         return b"".join(parts).decode("utf-8", "replace")
@@ -236,12 +341,12 @@ class BPETokenizer:
             level = data["pre_tokenizer"]
             kind = (data["model"]["type"], level["type"], level["add_prefix_space"], level.get("use_regex", True))
             if kind != ("BPE", "ByteLevel", False, True) or data.get("normalizer") is not None:
-                raise ValueError("it is not a byte-level BPE without a prefix space")
+                raise SettingError("it is not a byte-level BPE without a prefix space")
             merges = [(str(a), str(b)) for a, b in data["model"]["merges"]]
             special = [entry["content"] for entry in sorted(data["added_tokens"], key=lambda entry: entry["id"])]
             return cls(data["model"]["vocab"], merges, special)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
+            raise SettingError(
                 f"cannot read a tokenizer from {path}: {error or type(error).__name__}; "
                 "the file is damaged or of another kind: write it again with BPETokenizer.save"
             ) from error

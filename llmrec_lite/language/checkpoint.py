@@ -24,13 +24,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from llmrec_lite.assets import file_sha256
+from llmrec_lite.errors import ModelFileError
 
 WEIGHTS, OPTIMIZER, TRAINING, SUMS = "model.safetensors", "optimizer.safetensors", "training.json", "SHA256SUMS"
 _PREFIX, _UNFINISHED = "step-", ".unfinished-"
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be read, written or used. The message names the file and says what to do."""
 
 
 def fingerprint(data: Tensor | str | None) -> str | None:
@@ -47,7 +44,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     """Make the folder and keep it for this process; the lock goes when the process does, however it ends.
 
     Raises:
-        CheckpointError: another process trains into the folder.
+        ModelFileError: another process trains into the folder.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +52,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         with FileLock(folder / ".lock", timeout=0):
             yield
     except Timeout as error:
-        raise CheckpointError(f"another training uses {folder}: wait until it ends, or name another folder") from error
+        raise ModelFileError(f"another training uses {folder}: wait until it ends, or name another folder") from error
 
 
 def latest_checkpoint(folder: str | Path) -> Path | None:
@@ -85,7 +82,7 @@ def save_checkpoint(
         history: JSON values.
 
     Raises:
-        CheckpointError: the disk is full or read-only.
+        ModelFileError: the disk is full or read-only.
     """
     folder = Path(folder)
     path = folder / f"{_PREFIX}{step:08d}"
@@ -107,7 +104,7 @@ def save_checkpoint(
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
     except OSError as error:
-        raise CheckpointError(
+        raise ModelFileError(
             f"cannot write the checkpoint {path}: {error}; free some space or name another folder"
         ) from error
     for old in folder.glob(f"{_PREFIX}*"):
@@ -127,7 +124,7 @@ def load_checkpoint(
         The steps done and the history, or None where the folder has no checkpoint.
 
     Raises:
-        CheckpointError: the checkpoint is damaged, or of another training, configuration or model.
+        ModelFileError: the checkpoint is damaged, or of another training, configuration or model.
     """
     for unfinished in Path(folder).glob(f"{_UNFINISHED}*"):
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -140,13 +137,13 @@ def load_checkpoint(
     for name in sorted(mine.keys() | weights.keys()):
         was_shape, now_shape = (_describe(tensors.get(name)) for tensors in (weights, mine))
         if was_shape != now_shape:
-            raise CheckpointError(
+            raise ModelFileError(
                 f"{path / WEIGHTS} is of another model: {name} is {was_shape} there and {now_shape} here; "
                 "build the model that was trained, name another folder, or delete this one"
             )
     if changed := [key for key in identity if training["identity"].get(key) != identity[key]]:
         was, now = training["identity"].get(changed[0]), identity[changed[0]]
-        raise CheckpointError(
+        raise ModelFileError(
             f"{path} is of another training: it has {changed[0]}={was}, this one {changed[0]}={now}; "
             "go on with the same settings, name another folder, or delete this one"
         )
@@ -167,12 +164,12 @@ def _verified(path: Path) -> dict[str, Any]:
         lines = [line.split("  ", 1) for line in (path / SUMS).read_text(encoding="utf-8").splitlines()]
         sums = {name: digest for digest, name in lines}
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path / SUMS} is missing or damaged ({error}); {mend}") from error
+        raise ModelFileError(f"{path / SUMS} is missing or damaged ({error}); {mend}") from error
     for name in (WEIGHTS, OPTIMIZER, TRAINING):
         if not (path / name).is_file():
-            raise CheckpointError(f"{path / name} is missing; {mend}")
+            raise ModelFileError(f"{path / name} is missing; {mend}")
         if file_sha256(path / name) != sums.get(name):
-            raise CheckpointError(f"{path / name} is damaged: it is not what was written; {mend}")
+            raise ModelFileError(f"{path / name} is damaged: it is not what was written; {mend}")
     return json.loads((path / TRAINING).read_text(encoding="utf-8"))
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 import torch
 from torch import Tensor
 
+from llmrec_lite.errors import SettingError
+
 if TYPE_CHECKING:
     from llmrec_lite.language.gpt import GPT
 
@@ -46,10 +48,10 @@ def chat_prompt(messages: Sequence[Mapping[str, str]], system: str | None = SYST
         ValueError: there is no message, or one lacks its role or content.
     """
     if not messages:
-        raise ValueError('there is no message; give at least [{"role": "user", "content": "..."}]')
+        raise SettingError('there is no message; give at least [{"role": "user", "content": "..."}]')
     for message in messages:
         if not {"role", "content"} <= set(message):
-            raise ValueError(f'a message needs "role" and "content", and this one has {sorted(message)}')
+            raise SettingError(f'a message needs "role" and "content", and this one has {sorted(message)}')
     if system is not None and messages[0]["role"] != "system":
         messages = [{"role": "system", "content": system}, *messages]
     turns = "".join(f"<|im_start|>{turn['role']}\n{turn['content']}<|im_end|>\n" for turn in messages)
@@ -92,11 +94,11 @@ def encode_prompt(model: GPT, prompt: str | Sequence[int]) -> list[int]:
     if not isinstance(prompt, str):
         tokens = [int(token) for token in prompt]
     elif model.tokenizer is None:
-        raise ValueError("this model has no tokenizer; give token ids, or set its attribute `tokenizer`")
+        raise SettingError("this model has no tokenizer; give token ids, or set its attribute `tokenizer`")
     else:
         tokens = model.tokenizer.encode(prompt).ids
     if not tokens:
-        raise ValueError("the prompt is empty; give at least one token to go on from")
+        raise SettingError("the prompt is empty; give at least one token to go on from")
     return tokens
 
 
@@ -204,17 +206,17 @@ def _check(
 ) -> None:
     longest = model.config.max_length
     if new < 0:
-        raise ValueError(f"max_new_tokens must not be negative, not {new}")
+        raise SettingError(f"max_new_tokens must not be negative, not {new}")
     if given + new > longest:
         room = f"ask for at most {longest - given}" if given < longest else "shorten the prompt"
-        raise ValueError(f"a prompt of {given} tokens and {new} new ones are more than max_length={longest}; {room}")
+        raise SettingError(f"a prompt of {given} tokens and {new} new ones are more than max_length={longest}; {room}")
     if not 0 <= temperature < float("inf"):
-        raise ValueError(f"temperature must be 0 or a positive number, not {temperature!r}")
+        raise SettingError(f"temperature must be 0 or a positive number, not {temperature!r}")
     if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1, not {top_k!r}")
+        raise SettingError(f"top_k must be at least 1, not {top_k!r}")
     if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1, not {top_p!r}")
+        raise SettingError(f"top_p must be above 0 and at most 1, not {top_p!r}")
     if "" in texts:
-        raise ValueError('stop holds "", which is in every text; leave it out')
+        raise SettingError('stop holds "", which is in every text; leave it out')
     if texts and not is_text:
-        raise ValueError(f"stop holds text ({texts[0]!r}) but the prompt is token ids; give ids to stop at")
+        raise SettingError(f"stop holds text ({texts[0]!r}) but the prompt is token ids; give ids to stop at")

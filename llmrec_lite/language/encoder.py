@@ -4,21 +4,90 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from llmrec_lite import assets
-from llmrec_lite.language.embedding_cache import EmbeddingCache
-from llmrec_lite.language.encoder_model import load_encoder, pack_linear
-from llmrec_lite.language.vectors import Whitening as Whitening
-from llmrec_lite.language.vectors import mean_cosine as mean_cosine
-from llmrec_lite.recommenders.neural import pick_device
+from llmrec_lite.compute import pick_device
+from llmrec_lite.errors import OutOfMemoryError, SettingError
+from llmrec_lite.language.pretrained import load_encoder, pack_linear
+from llmrec_lite.recommenders.content import unit_rows
+
+# What a damaged file does not cause: then the file is left alone, and out.
+_NOT_DAMAGE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_PERM")
+
+
+class EmbeddingCache:
+    """Vectors in an SQLite file, one file a model, under the hash of the text.
+
+    Every access holds a lock and opens the file anew, so that several processes can share it and a damaged file
+    can be set aside while nobody has it open. Each row carries its own check sum.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def read(self, texts: Iterable[str]) -> dict[str, tuple[np.ndarray, bool]]:
+        """Return the vectors that are there, and whether each text was cut."""
+        found: dict[str, tuple[np.ndarray, bool]] = {}
+
+        def look(connection: sqlite3.Connection) -> None:
+            for text in texts:
+                key = hashlib.sha256(text.encode()).digest()
+                row = connection.execute("SELECT vector, cut, sum FROM vectors WHERE key = ?", (key,)).fetchone()
+                if row is not None:
+                    if row[2] != self._sum(key, *row[:2]):
+                        raise sqlite3.DatabaseError("a check sum is wrong")
+                    found[text] = (np.frombuffer(row[0], "<f4"), bool(row[1]))
+
+        return found if self._with_file(look) else {}
+
+    def write(self, vectors: dict[str, tuple[np.ndarray, bool]]) -> None:
+        """Keep vectors, and whether each text was cut."""
+        rows = []
+        for text, (vector, cut) in vectors.items():
+            key, blob = hashlib.sha256(text.encode()).digest(), vector.astype("<f4").tobytes()
+            rows.append((key, blob, int(cut), self._sum(key, blob, int(cut))))
+        self._with_file(lambda c: c.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows))
+
+    @staticmethod
+    def _sum(key: bytes, vector: object, cut: object) -> bytes:
+        return hashlib.sha256(key + (vector if isinstance(vector, bytes) else b"") + repr(cut).encode()).digest()
+
+    def _with_file(self, work: Callable[[sqlite3.Connection], object]) -> bool:
+        """Do something with the open file; where that fails, say so and go on without what it holds."""
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{self.file}.lock"):
+                try:
+                    with closing(sqlite3.connect(self.file, timeout=60)) as connection, connection:
+                        columns = "key BLOB PRIMARY KEY, vector BLOB, cut INTEGER, sum BLOB"
+                        connection.execute(f"CREATE TABLE IF NOT EXISTS vectors ({columns}) WITHOUT ROWID")
+                        work(connection)
+                    return True
+                except sqlite3.Error as error:
+                    if getattr(error, "sqlite_errorname", "").startswith(_NOT_DAMAGE):
+                        raise OSError(error) from error
+                    aside = self.file.with_suffix(".damaged")
+                    self.file.replace(aside)
+                    Path(f"{self.file}-journal").unlink(missing_ok=True)
+                    print(f"Embeddings: {self.file} was damaged ({error}). It is now {aside.name}, and what is "
+                          "needed of it is computed again.", file=sys.stderr)  # fmt: skip
+        except OSError as error:
+            print(f"Embeddings are not kept: {self.file.parent} cannot be used ({error}). Make it writable, or "
+                  "name another folder with cache=...", file=sys.stderr)  # fmt: skip
+        return False
+
 
 Pooling = Literal["mean", "cls", "max"]
 
@@ -38,14 +107,14 @@ def pool(states: Tensor, mask: Tensor | None = None, how: Pooling = "mean") -> T
         ValueError: an unknown way of pooling, or a text without any token.
     """
     if how not in ("mean", "cls", "max"):
-        raise ValueError(f'pooling must be "mean", "cls" or "max", not {how!r}')
+        raise SettingError(f'pooling must be "mean", "cls" or "max", not {how!r}')
     if how == "cls":
         return states[:, 0]
     if mask is None:
         return states.mean(1) if how == "mean" else states.amax(1)
     real = mask.bool()[:, :, None]
     if not real.any(1).all():
-        raise ValueError("a text has no token at all, so there is nothing to pool")
+        raise SettingError("a text has no token at all, so there is nothing to pool")
     if how == "max":
         return states.masked_fill(~real, -torch.inf).amax(1)
     return (states * real).sum(1) / real.sum(1)
@@ -73,7 +142,7 @@ class TextEncoder:
         n_cut: how many of the texts of the last `encode` were cut.
 
     Raises:
-        PretrainedError: no model is there, it cannot be fetched, or its files are damaged.
+        ModelFileError: no model is there, it cannot be fetched, or its files are damaged.
         AssetError: the book's model is not there and cannot be fetched.
         ValueError: a bad setting.
     """
@@ -95,7 +164,7 @@ class TextEncoder:
         self._tokenizer, model = load_encoder(name_or_path)
         most = min(self._tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 10**30))
         if not 3 <= max_length <= most:
-            raise ValueError(f"max_length must lie between 3 and the {most} tokens this model reads, not {max_length}")
+            raise SettingError(f"max_length must lie between 3 and this model's {most} tokens, not {max_length}")
         self.dimension: int = model.config.hidden_size
         self._model = model
         self._cache: EmbeddingCache | None = None
@@ -121,7 +190,7 @@ class TextEncoder:
         """
         wanted = _checked(texts)
         if batch_tokens is not None and batch_tokens < 1:
-            raise ValueError(f"batch_tokens must be at least 1, not {batch_tokens}")
+            raise SettingError(f"batch_tokens must be at least 1, not {batch_tokens}")
         distinct = list(dict.fromkeys(wanted))
         known = self._cache.read(distinct) if self._cache else {}
         fresh: dict[str, tuple[np.ndarray, bool]] = {}
@@ -168,7 +237,7 @@ class TextEncoder:
                 if not isinstance(error, MemoryError) and not re.search("out of memory|t allocate memory", str(error)):
                     raise
                 tokens = len(chosen) * len(ids[chosen[0]])
-                raise MemoryError(
+                raise OutOfMemoryError(
                     f"a batch of {len(chosen)} texts, {tokens:,} tokens, does not fit into the memory of "
                     f"{self.device}; call encode(..., batch_tokens={max(1, tokens // 4)})"
                 ) from error
@@ -209,9 +278,9 @@ def _checked(texts: Iterable[str]) -> list[str]:
         if not isinstance(text, str):
             raise TypeError(f"text {i} of {len(wanted)} is not a string but {text!r}; drop it or fill it in")
         if not text.strip():
-            raise ValueError(f"text {i} of {len(wanted)} is empty, and nothing has no meaning; drop it or fill it in")
+            raise SettingError(f"text {i} of {len(wanted)} is empty, and nothing has no meaning; drop it or fill it in")
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(
+            raise SettingError(
                 f"text {i} of {len(wanted)} holds half a character; it was decoded wrongly, read it as UTF-8"
             )
     return wanted
@@ -230,3 +299,61 @@ def length_batches(lengths: list[int], budget: int) -> Iterator[slice]:
             start = i
     if lengths:
         yield slice(start, len(lengths))
+
+
+def mean_cosine(vectors: np.ndarray) -> float:
+    """Average cosine of all pairs of different rows, (n, d) -> about 0 where directions are spread evenly.
+
+    All pairs without a loop over them: |sum of unit rows|^2 counts every pair twice and every row once. Ethayarajh,
+    "How Contextual are Contextualized Word Representations?", EMNLP 2019, measures anisotropy by it.
+
+    Raises:
+        ValueError: fewer than two rows.
+    """
+    unit = unit_rows(np.asarray(vectors, dtype=float))
+    if len(unit) < 2:
+        raise SettingError(f"a pair needs two vectors, and there are {len(unit)}")
+    total = unit.sum(0)
+    return float((total @ total - np.square(unit).sum()) / (len(unit) * (len(unit) - 1)))
+
+
+class Whitening:
+    """Take out of vectors what all of them share, so that what is left tells them apart.
+
+    Fitting learns the mean and the principal components; transforming subtracts the mean, drops the strongest
+    `drop` components, and with `scale` divides each of the next `keep` by its standard deviation. Then rows
+    are scaled to length 1. `Whitening(drop=3, scale=False)` is "all but the top" (Mu and Viswanath, ICLR 2018);
+    `Whitening()` is whitening (Su et al., "Whitening Sentence Representations", 2021).
+
+    Args:
+        drop: how many of the strongest components to leave out.
+        keep: how many of the others to keep; None for all. With `scale` only those with some variance count.
+        scale: whether every component is to have the same variance.
+    """
+
+    mean_: np.ndarray  # (d,)
+    matrix_: np.ndarray  # (d, k)
+
+    def __init__(self, drop: int = 0, keep: int | None = None, scale: bool = True) -> None:
+        if drop < 0 or (keep is not None and keep < 1):
+            raise SettingError(f"need drop >= 0 and keep >= 1, got drop={drop!r}, keep={keep!r}")
+        self.drop, self.keep, self.scale = drop, keep, scale
+
+    def fit(self, vectors: np.ndarray) -> Whitening:
+        """Learn from (n, d) vectors, at least two."""
+        vectors = np.asarray(vectors, dtype=float)
+        if len(vectors) < 2:
+            raise SettingError(f"variance needs two vectors, and there are {len(vectors)}")
+        self.mean_ = vectors.mean(0)
+        variance, components = np.linalg.eigh(np.cov(vectors.T, ddof=0).reshape(len(self.mean_), -1))
+        variance, components = variance[::-1], components[:, ::-1]  # strongest first
+        some = (variance > 1e-9 * variance[0]) if self.scale else np.ones(len(variance), bool)
+        chosen = np.flatnonzero(some)[self.drop :][: self.keep]
+        if not len(chosen):
+            raise SettingError(f"drop={self.drop} leaves no component of the {int(some.sum())} there are")
+        self.matrix_ = components[:, chosen] / (np.sqrt(variance[chosen]) if self.scale else 1.0)
+        return self
+
+    def transform(self, vectors: np.ndarray) -> np.ndarray:
+        """Return (n, k) float32 rows of length 1, for the vectors of `fit` or for new ones."""
+        return unit_rows((np.asarray(vectors, dtype=float) - self.mean_) @ self.matrix_).astype(np.float32)

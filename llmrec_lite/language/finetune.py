@@ -15,21 +15,22 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from llmrec_lite.language.batches import batch_rows, random_seed
+from llmrec_lite.compute import pick_device, random_seed
+from llmrec_lite.errors import DivergedError, SettingError
 from llmrec_lite.language.checkpoint import fingerprint, load_checkpoint, locked, save_checkpoint
 from llmrec_lite.language.lora import LoRALinear as LoRALinear
 from llmrec_lite.language.lora import add_lora as add_lora
 from llmrec_lite.language.lora import base_fingerprint
 from llmrec_lite.language.lora import merge_lora as merge_lora
 from llmrec_lite.language.lora import trainable_parameters as trainable_parameters
+from llmrec_lite.language.objectives import batch_rows
 from llmrec_lite.language.pretrain import cosine_schedule
 from llmrec_lite.language.text_models import Example as Example
 from llmrec_lite.language.text_models import MatchModel as MatchModel
 from llmrec_lite.language.text_models import TextClassifier as TextClassifier
-from llmrec_lite.language.training_run import History as History
-from llmrec_lite.language.training_run import Learned, event_log, name_the_mends, prepared
+from llmrec_lite.language.trainer import Learned, event_log, name_the_mends, prepared
+from llmrec_lite.language.trainer import TrainingHistory as TrainingHistory
 from llmrec_lite.language.yes_no import YesNo as YesNo
-from llmrec_lite.recommenders.neural import pick_device
 
 _NOISE = 1  # what randomness is for, besides the order
 _NOT_THE_RESULT = ("device", "compile", "checkpoint_every", "gradient_checkpointing", "log_dir")
@@ -84,19 +85,19 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         for name in ("max_steps", "batch_size", "accumulate", "valid_every", "checkpoint_every"):
             if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
+                raise SettingError(f"{name}={value} must be at least 1")
         for name in ("epochs", "learning_rate", "clip_norm"):
             if not 0 < getattr(self, name) < inf:
-                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
+                raise SettingError(f"{name}={getattr(self, name)} must be above 0")
         for name in ("weight_decay", "patience", "seed"):
             if not 0 <= getattr(self, name) < inf:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+                raise SettingError(f"{name}={getattr(self, name)} must not be negative")
         if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup={self.warmup} is a share of the steps: it must lie between 0 and 1")
+            raise SettingError(f"warmup={self.warmup} is a share of the steps: it must lie between 0 and 1")
         if self.accumulate > self.batch_size:
-            raise ValueError(f"accumulate={self.accumulate} pieces are more than batch_size={self.batch_size} examples")
+            raise SettingError(f"accumulate={self.accumulate} pieces are more than batch_size={self.batch_size}")
         if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f'precision must be "auto", "float32" or "bfloat16", not {self.precision!r}')
+            raise SettingError(f'precision must be "auto", "float32" or "bfloat16", not {self.precision!r}')
 
     def steps(self, n: int) -> int:
         """Return how many steps n training examples take."""
@@ -111,8 +112,8 @@ def finetune(
     checkpoint: str | Path | None = None,
     progress: bool = True,
     *,
-    on_step: Callable[[int, History], bool | None] | None = None,
-) -> History:
+    on_step: Callable[[int, TrainingHistory], bool | None] | None = None,
+) -> TrainingHistory:
     """Train what requires grad in a model; it is moved to the device, trained in place and left in evaluation mode.
 
     AdamW (Loshchilov and Hutter, ICLR 2019) with clipping, a warm-up and a cosine; early stopping (Prechelt 1998).
@@ -133,21 +134,21 @@ def finetune(
 
     Raises:
         ValueError: there is no example, nothing to train, or a setting that the model does not know.
-        CheckpointError: the checkpoint is damaged, in use, or of another training.
+        ModelFileError: the checkpoint is damaged, in use, or of another training.
         FloatingPointError: a loss or a gradient is no longer a number.
         MemoryError: memory is out; the message names the mends.
     """
     device, n = pick_device(config.device), len(train)
     if not n or (valid is not None and not len(valid)):
-        raise ValueError(f"there is no example in {'valid; give None for no validation' if n else 'train'}")
+        raise SettingError(f"there is no example in {'valid; give None for no validation' if n else 'train'}")
     if config.patience and valid is None:
-        raise ValueError(f"patience={config.patience} needs validation examples to see when to stop")
+        raise SettingError(f"patience={config.patience} needs validation examples to see when to stop")
     if config.gradient_checkpointing and not hasattr(model, "gradient_checkpointing"):
-        raise ValueError(f"{type(model).__name__} has no attribute gradient_checkpointing; set it to False")
+        raise SettingError(f"{type(model).__name__} has no attribute gradient_checkpointing; set it to False")
     model.to(device)
     learned = Learned(model, config.patience > 0)
     if not learned.weights:
-        raise ValueError("nothing in the model requires grad, so there is nothing to train; choose what learns")
+        raise SettingError("nothing in the model requires grad, so there is nothing to train; choose what learns")
     groups = [
         {"params": [p for p in learned.weights.values() if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in learned.weights.values() if p.dim() < 2], "weight_decay": 0.0},
@@ -157,7 +158,7 @@ def finetune(
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
     size, total = min(config.batch_size, n), config.steps(n)
     valid_every = config.valid_every or ceil(n / size)
-    history, start = History(), 0
+    history, start = TrainingHistory(), 0
     with ExitStack() as stack:
         if checkpoint is not None:
             identity = {key: value for key, value in asdict(config).items() if key not in _NOT_THE_RESULT}
@@ -165,7 +166,7 @@ def finetune(
             identity |= {"model": fingerprint(str(model)), "base": base_fingerprint(model)}
             stack.enter_context(locked(checkpoint))
             if (found := load_checkpoint(checkpoint, learned, optimizer, identity)) is not None:
-                start, history = found[0], History(**found[1])
+                start, history = found[0], TrainingHistory(**found[1])
         stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
         stack.enter_context(prepared(model, config.gradient_checkpointing, config.compile))
         log = stack.enter_context(event_log(config.log_dir, start))
@@ -187,7 +188,7 @@ def finetune(
             if valid is not None and (done % valid_every == 0 or last):
                 value = _mean_loss(model, valid, config, autocast)
                 if not isfinite(value):
-                    raise FloatingPointError(f"step {done}: the validation loss is {value}; look for broken examples")
+                    raise DivergedError(f"step {done}: the validation loss is {value}; look for broken examples")
                 history.valid_steps.append(done)
                 history.valid_losses.append(value)
                 log(done, valid_loss=value)
@@ -227,7 +228,7 @@ def _update(
         norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm).item()
         if not (isfinite(total) and isfinite(norm)):
             optimizer.zero_grad()
-            raise FloatingPointError(
+            raise DivergedError(
                 f"step {step + 1}: the loss is {total}, the gradient's length {norm}; the weights are those of "
                 f"step {step}. Take a learning_rate below {config.learning_rate} or a longer warmup"
             )

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llmrec_lite.language import llama_files
+from llmrec_lite.errors import SettingError
+from llmrec_lite.language import pretrained
 from llmrec_lite.language.attention import causal_mask, scaled_dot_product_attention
 from llmrec_lite.language.decoding import KVCache, encode_prompt, generate
 from llmrec_lite.language.pretrained import model_folder
@@ -53,11 +54,11 @@ class GPTConfig:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if name not in ("tied", "end_tokens") and value <= 0:
-                raise ValueError(f"{name} must be positive, not {value!r}")
+                raise SettingError(f"{name} must be positive, not {value!r}")
         if self.d % (2 * self.heads):
-            raise ValueError(f"d={self.d} must be a multiple of 2 * heads={2 * self.heads}: rotation turns pairs")
+            raise SettingError(f"d={self.d} must be a multiple of 2 * heads={2 * self.heads}: rotation turns pairs")
         if self.heads % self.kv_heads:
-            raise ValueError(f"heads={self.heads} must be a multiple of kv_heads={self.kv_heads}")
+            raise SettingError(f"heads={self.heads} must be a multiple of kv_heads={self.kv_heads}")
 
 
 class RMSNorm(nn.Module):
@@ -195,16 +196,16 @@ class GPT(nn.Module):
         The folder holds config.json, model.safetensors (or shards with their index) and tokenizer.json.
 
         Raises:
-            PretrainedError: there is no such model, it is of another kind, or its files are damaged or do not fit.
+            ModelFileError: there is no such model, it is of another kind, or its files are damaged or do not fit.
         """
         folder = model_folder(name_or_path)
-        model = cls(llama_files.read_config(folder, GPTConfig), None, llama_files.read_tokenizer(folder))
-        model.load_state_dict(llama_files.read_weights(folder, model.state_dict()), assign=True)
+        model = cls(pretrained.read_config(folder, GPTConfig), None, pretrained.read_tokenizer(folder))
+        model.load_state_dict(pretrained.read_weights(folder, model.state_dict()), assign=True)
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder that `from_pretrained` reads, and `transformers` too."""
-        llama_files.write_model(Path(folder), vars(self.config), self.state_dict(), self.tokenizer)
+        pretrained.write_model(Path(folder), vars(self.config), self.state_dict(), self.tokenizer)
 
     def states(self, tokens: Tensor, cache: KVCache | None = None, maps: list[Tensor] | None = None) -> Tensor:
         """Return the last states (n, t, d) of tokens (n, t); with a cache, tokens are those not yet read.
@@ -215,11 +216,11 @@ class GPT(nn.Module):
         start, t = (cache.length if cache else 0), tokens.shape[1]
         room = cache.keys.shape[3] if cache else self.config.max_length
         if start + t > min(room, self.config.max_length):
-            raise ValueError(f"{start + t} tokens are too many: there is room for {min(room, self.config.max_length)}")
+            raise SettingError(f"{start + t} tokens are too many for {min(room, self.config.max_length)}")
         try:
             x = self.embed(tokens)
         except IndexError as error:
-            raise ValueError(f"a token lies outside the vocabulary 0..{self.config.vocab_size - 1}") from error
+            raise SettingError(f"a token lies outside the vocabulary 0..{self.config.vocab_size - 1}") from error
         cos, sin = self.cos[start : start + t], self.sin[start : start + t]
         # (t, start + t); None for the plain causal one, which torch knows a faster way for.
         mask = causal_mask(start + t, tokens.device)[start:] if start or maps is not None else None

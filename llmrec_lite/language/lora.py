@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llmrec_lite.language.batches import random_seed
-from llmrec_lite.language.checkpoint import CheckpointError
+from llmrec_lite.compute import random_seed
+from llmrec_lite.errors import ModelFileError, SettingError
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -53,9 +53,9 @@ class LoRALinear(nn.Module):
             raise TypeError(f"LoRALinear wraps an nn.Linear, not {type(linear).__name__}")
         most = min(linear.in_features, linear.out_features)
         if not 1 <= rank <= most:
-            raise ValueError(f"rank={rank} must lie between 1 and {most}, the rank of the matrix it corrects")
+            raise SettingError(f"rank={rank} must lie between 1 and {most}, the rank of the matrix it corrects")
         if not alpha > 0 or not 0 <= dropout < 1:
-            raise ValueError(f"need alpha > 0 and 0 <= dropout < 1, got alpha={alpha}, dropout={dropout}")
+            raise SettingError(f"need alpha > 0 and 0 <= dropout < 1, got alpha={alpha}, dropout={dropout}")
         self.linear, self.rank, self.alpha = linear.requires_grad_(False), rank, alpha
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         a = torch.empty(rank, linear.in_features)
@@ -105,13 +105,13 @@ def add_lora(
         ValueError: a target is the name of no linear layer, or a rank is too large for a layer.
     """
     if isinstance(targets, str) or not targets:
-        raise ValueError(f'targets must be a list of names such as ["query", "value"], not {targets!r}')
+        raise SettingError(f'targets must be a list of names such as ["query", "value"], not {targets!r}')
     inside = {f"{name}.linear".lstrip(".") for name, module in model.named_modules() if isinstance(module, LoRALinear)}
     linears = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and name not in inside]
     found = {target: [n for n in linears if n and f".{n}".endswith(f".{target}")] for target in targets}
     if nothing := [target for target, names in found.items() if not names]:
         known = sorted({name.rpartition(".")[2] for name in linears if name})
-        raise ValueError(f"targets: no linear layer is called {nothing[0]!r}; there are {', '.join(known) or 'none'}")
+        raise SettingError(f"targets: no linear layer is called {nothing[0]!r}; there are {', '.join(known) or 'none'}")
     wanted = [name for name in linears if any(name in names for names in found.values())]
     wrapped = [
         LoRALinear(_linear(model, name), rank, alpha, dropout, random_seed(seed, i)) for i, name in enumerate(wanted)
@@ -178,11 +178,11 @@ def save_adapter(model: nn.Module, path: str | Path, settings: dict[str, Any] | 
 
     Raises:
         ValueError: nothing in the model learns.
-        CheckpointError: the file cannot be written.
+        ModelFileError: the file cannot be written.
     """
     path, state = Path(path), adapter_state(model)
     if not state:
-        raise ValueError("nothing in the model learns, so there is no adapter to save; call add_lora first")
+        raise SettingError("nothing in the model learns, so there is no adapter to save; call add_lora first")
     about = {"base": base_fingerprint(model), "alpha": _alphas(model), "settings": settings or {}}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -193,23 +193,23 @@ def save_adapter(model: nn.Module, path: str | Path, settings: dict[str, Any] | 
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
             part.unlink()
-        raise CheckpointError(f"cannot write {path}: {error}; free some space or name another file") from error
+        raise ModelFileError(f"cannot write {path}: {error}; free some space or name another file") from error
 
 
 def read_adapter(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors of a file of `save_adapter`, and what it says about itself: base, alpha, settings.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or of another kind.
+        ModelFileError: the file is missing, damaged, or of another kind.
     """
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["llmrec"])
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118  # it is no dict
     except FileNotFoundError as error:
-        raise CheckpointError(f"there is no adapter {path}; save one with save_adapter") from error
+        raise ModelFileError(f"there is no adapter {path}; save one with save_adapter") from error
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(
+        raise ModelFileError(
             f"{path} is damaged or no adapter of this package ({type(error).__name__}: {error}); save it again"
         ) from error
 
@@ -219,7 +219,7 @@ def load_adapter(model: Model, path: str | Path) -> Model:
     """Put a file of `save_adapter` into a model that was prepared in the same way; it is changed only if all fits.
 
     Raises:
-        CheckpointError: the file is missing or damaged, or was learned on another base model, with another rank,
+        ModelFileError: the file is missing or damaged, or was learned on another base model, with another rank,
             alpha or other layers.
     """
     tensors, about = read_adapter(path)
@@ -227,11 +227,11 @@ def load_adapter(model: Model, path: str | Path) -> Model:
     for name in sorted(tensors.keys() | state.keys()):
         was, now = (str(tuple(t[name].shape)) if name in t else "missing" for t in (tensors, state))
         if was != now:
-            raise CheckpointError(f"{path} does not fit: {name} is {was} there and {now} here; use its rank and layers")
+            raise ModelFileError(f"{path} does not fit: {name} is {was} there and {now} here; use its rank and layers")
     if about["alpha"] != _alphas(model):
-        raise CheckpointError(f"{path} was learned with another alpha; call add_lora with the alpha it was saved with")
+        raise ModelFileError(f"{path} was learned with another alpha; call add_lora with the alpha it was saved with")
     if about["base"] != base_fingerprint(model):
-        raise CheckpointError(f"{path} was learned on another base model; load the one that it was trained on")
+        raise ModelFileError(f"{path} was learned on another base model; load the one that it was trained on")
     for name, tensor in tensors.items():
         state[name].copy_(tensor)
     return model

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from llmrec_lite.compute import pick_device
+from llmrec_lite.errors import SettingError
 from llmrec_lite.language.ngram import Context, NgramModel, context_pairs
-from llmrec_lite.recommenders.neural import pick_device
 
 
 class NgramNet(nn.Module):
@@ -69,7 +70,7 @@ class NeuralNgram(NgramModel):
     ) -> None:
         super().__init__(order, min_count)
         if order < 2:
-            raise ValueError(f"a neural n-gram needs a context: order must be at least 2, not {order!r}")
+            raise SettingError(f"a neural n-gram needs a context: order must be at least 2, not {order!r}")
         self.d, self.hidden, self.epochs, self.learning_rate = d, hidden, epochs, learning_rate
         self.dropout, self.batch, self.seed, self.on_epoch = dropout, batch, seed, on_epoch
         self.device = pick_device(device)

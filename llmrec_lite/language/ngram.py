@@ -12,6 +12,7 @@ from typing import Self
 
 import numpy as np
 
+from llmrec_lite.errors import SettingError
 from llmrec_lite.text import tokenize
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
@@ -33,7 +34,7 @@ class NgramModel(ABC):
 
     def __init__(self, order: int, min_count: int = 1) -> None:
         if order < 1 or min_count < 1:
-            raise ValueError(f"order and min_count must be at least 1, not {order!r} and {min_count!r}")
+            raise SettingError(f"order and min_count must be at least 1, not {order!r} and {min_count!r}")
         self.order, self.min_count = order, min_count
 
     def fit(self, sentences: Iterable[Sentence]) -> Self:
@@ -45,7 +46,7 @@ class NgramModel(ABC):
         texts = [_words(sentence) for sentence in sentences]
         counts = Counter(word for text in texts for word in text)
         if not counts:
-            raise ValueError("there is no word to learn from: every sentence is empty")
+            raise SettingError("there is no word to learn from: every sentence is empty")
         frequent = [word for word, count in counts.items() if count >= self.min_count]
         self.words_: list[Hashable] = [END, UNKNOWN, *(w for w in frequent if w not in (START, END, UNKNOWN))]
         self.index_ = {word: i for i, word in enumerate(self.words_)}
@@ -77,7 +78,7 @@ class NgramModel(ABC):
         """
         texts = [self._encode(_words(self._fitted(sentence))) for sentence in sentences]
         if not texts:
-            raise ValueError("perplexity needs at least one sentence")
+            raise SettingError("perplexity needs at least one sentence")
         with np.errstate(over="ignore"):
             return float(np.exp(-self._log_probabilities(texts).mean()))
 
@@ -127,7 +128,7 @@ class AddK(NgramModel):
     def __init__(self, order: int, k: float = 1.0, min_count: int = 1) -> None:
         super().__init__(order, min_count)
         if k < 0:
-            raise ValueError(f"k must not be negative, got {k!r}")
+            raise SettingError(f"k must not be negative, got {k!r}")
         self.k = k
 
     def _fit(self, texts: list[list[int]]) -> None:
@@ -163,7 +164,7 @@ class KneserNey(NgramModel):
     def __init__(self, order: int, discount: float | None = None, min_count: int = 1) -> None:
         super().__init__(order, min_count)
         if discount is not None and not 0 < discount <= 1:
-            raise ValueError(f"discount must be in (0, 1], not {discount!r}")
+            raise SettingError(f"discount must be in (0, 1], not {discount!r}")
         self.discount = discount
 
     def _fit(self, texts: list[list[int]]) -> None:

@@ -20,14 +20,23 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import trange
 
-from llmrec_lite.language.batches import IGNORE, batch_rows, mask_tokens, random_seed
-from llmrec_lite.language.batches import pack as pack
+from llmrec_lite.compute import pick_device, random_seed
+from llmrec_lite.errors import DivergedError, SettingError
 from llmrec_lite.language.checkpoint import fingerprint, load_checkpoint, locked, save_checkpoint
-from llmrec_lite.language.history import History as History
+from llmrec_lite.language.objectives import (
+    IGNORE,
+    batch_rows,
+    check_rows,
+    explain_out_of_memory,
+    loss_sum,
+    mask_tokens,
+    mean_loss,
+    vocabulary_size,
+)
 from llmrec_lite.language.objectives import MaskedLM as MaskedLM
-from llmrec_lite.language.objectives import check_rows, explain_out_of_memory, loss_sum, mean_loss, vocabulary_size
+from llmrec_lite.language.objectives import pack as pack
 from llmrec_lite.language.objectives import perplexity as perplexity
-from llmrec_lite.recommenders.neural import pick_device
+from llmrec_lite.language.trainer import TrainingHistory as TrainingHistory
 
 _NOISE, _MASK, _VALID = range(1, 4)  # what randomness is for, besides the order
 _NOT_THE_RESULT = ("device", "compile", "checkpoint_every")  # settings that a resumed training may change
@@ -75,19 +84,19 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulate", "valid_every", "checkpoint_every"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+                raise SettingError(f"{name}={getattr(self, name)} must be at least 1")
         if self.batch_size % self.accumulate:
-            raise ValueError(f"batch_size={self.batch_size} does not divide into accumulate={self.accumulate} pieces")
+            raise SettingError(f"batch_size={self.batch_size} does not divide into accumulate={self.accumulate} pieces")
         if not 0 <= self.warmup < self.steps:
-            raise ValueError(f"warmup={self.warmup} must lie between 0 and steps - 1 = {self.steps - 1}")
+            raise SettingError(f"warmup={self.warmup} must lie between 0 and steps - 1 = {self.steps - 1}")
         if not 0 <= self.min_learning_rate <= self.learning_rate or self.learning_rate <= 0:
             rates = f"learning_rate={self.learning_rate}, min_learning_rate={self.min_learning_rate}"
-            raise ValueError(f"need 0 <= min_learning_rate <= learning_rate and learning_rate > 0, got {rates}")
+            raise SettingError(f"need 0 <= min_learning_rate <= learning_rate and learning_rate > 0, got {rates}")
         if self.weight_decay < 0 or self.clip_norm <= 0 or self.seed < 0:
             values = f"weight_decay={self.weight_decay}, clip_norm={self.clip_norm}, seed={self.seed}"
-            raise ValueError(f"need weight_decay >= 0, clip_norm > 0 and seed >= 0, got {values}")
+            raise SettingError(f"need weight_decay >= 0, clip_norm > 0 and seed >= 0, got {values}")
         if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f'precision must be "auto", "float32" or "bfloat16", not {self.precision!r}')
+            raise SettingError(f'precision must be "auto", "float32" or "bfloat16", not {self.precision!r}')
 
 
 def cosine_schedule(step: int, total: int, warmup: int, peak: float, floor: float) -> float:
@@ -115,8 +124,8 @@ def pretrain(
     *,
     mask_id: int | None = None,
     special_ids: Sequence[int] = (),
-    on_step: Callable[[int, History], bool | None] | None = None,
-) -> History:
+    on_step: Callable[[int, TrainingHistory], bool | None] | None = None,
+) -> TrainingHistory:
     """Train a language model; it is moved to the device, trained in place and left in evaluation mode.
 
     AdamW with weight decay on matrices only (Loshchilov and Hutter, "Decoupled Weight Decay Regularization",
@@ -140,14 +149,14 @@ def pretrain(
 
     Raises:
         ValueError: rows or settings do not fit the model.
-        CheckpointError: the checkpoint is damaged, in use, or of another training.
+        ModelFileError: the checkpoint is damaged, in use, or of another training.
         FloatingPointError: the loss or the gradient is no longer a number.
         MemoryError: memory is out; the message names the mend.
     """
     if objective not in ("causal", "masked"):
-        raise ValueError(f'objective must be "causal" or "masked", not {objective!r}')
+        raise SettingError(f'objective must be "causal" or "masked", not {objective!r}')
     if objective == "masked" and mask_id is None:
-        raise ValueError('objective="masked" needs mask_id, the id of the mask token')
+        raise SettingError('objective="masked" needs mask_id, the id of the mask token')
     device = pick_device(config.device)
     low = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=low)
@@ -166,7 +175,7 @@ def pretrain(
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95))
     forward = torch.compile(model) if config.compile else model
-    history, start = History(), 0
+    history, start = TrainingHistory(), 0
     settings = {key: value for key, value in asdict(config).items() if key not in _NOT_THE_RESULT}
     data = {"objective": objective, "mask_id": mask_id, "special_ids": list(special_ids)}
     identity = (
@@ -176,7 +185,7 @@ def pretrain(
         if checkpoint is not None:
             stack.enter_context(locked(checkpoint))
             if (found := load_checkpoint(checkpoint, model, optimizer, identity)) is not None:
-                start, history = found[0], History(**found[1])
+                start, history = found[0], TrainingHistory(**found[1])
         stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
         steps = stack.enter_context(
             trange(start, config.steps, initial=start, total=config.steps, disable=not progress, desc="pretrain")
@@ -191,7 +200,7 @@ def pretrain(
             batch = examples(rows, random_seed(config.seed, _MASK, step))
             loss, norm = _update(forward, optimizer, *batch, config, device, autocast)
             if not (isfinite(loss) and isfinite(norm)):
-                raise FloatingPointError(
+                raise DivergedError(
                     f"step {step + 1}: the loss is {loss}, the gradient's length {norm}; the weights are those of "
                     f"step {step}. Take a learning_rate below {config.learning_rate} or a longer warmup"
                 )

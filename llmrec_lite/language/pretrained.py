@@ -10,29 +10,39 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from llmrec_lite import assets
+from llmrec_lite.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 
 MANIFEST = ".manifest.json"
 CONVERSION = 1  # raise it when the conversion changes, and old conversions are made anew
-
-
-class PretrainedError(RuntimeError):
-    """A pre-trained model is not there, is of another kind, or is damaged. The message says what to do."""
 
 
 def model_folder(name_or_path: str | Path) -> Path:
     """Return the folder of a model: an asset ("smollm2"), a folder of the reader's, or one fetched from the hub.
 
     Raises:
-        PretrainedError: there is no such folder, asset or model on the hub, or it cannot be fetched.
+        ModelFileError: there is no such folder, asset or model on the hub, or it cannot be fetched.
     """
     if str(name_or_path) == "smollm2":
         return smollm2_folder()
@@ -40,7 +50,7 @@ def model_folder(name_or_path: str | Path) -> Path:
     if path.is_dir():
         return path
     if not isinstance(name_or_path, str) or not re.fullmatch(r"[\w.-]+/[\w.-]+", name_or_path):
-        raise PretrainedError(
+        raise ModelFileError(
             f'There is no folder {str(name_or_path)!r}. Give a folder, "smollm2", or the id of a model on the hub, '
             "such as HuggingFaceTB/SmolLM2-360M-Instruct."
         )
@@ -49,7 +59,7 @@ def model_folder(name_or_path: str | Path) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(name_or_path, allow_patterns=["*.safetensors", "*.json"]))
     except (OSError, ValueError, RuntimeError, huggingface_hub.errors.HfHubHTTPError) as error:
-        raise PretrainedError(
+        raise ModelFileError(
             f"There is no folder {name_or_path!r}, and the hub did not give a model of that id "
             f"({type(error).__name__}). Check the id and the network, or give a folder that holds the model."
         ) from error
@@ -60,7 +70,7 @@ def smollm2_folder() -> Path:
 
     Raises:
         AssetError: the asset is not there and cannot be fetched.
-        PretrainedError: the conversion cannot be stored.
+        ModelFileError: the conversion cannot be stored.
     """
     cache = assets.cache_dir()
     folder, staging = cache / "smollm2-safetensors", cache / ".smollm2-safetensors.part"
@@ -80,7 +90,7 @@ def smollm2_folder() -> Path:
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        raise PretrainedError(
+        raise ModelFileError(
             f"Cannot store the converted smollm2 in {cache}: {error}. Make room there (1.2 GB) or make it writable, "
             "or set the environment variable LLMREC_CACHE to another folder."
         ) from error
@@ -125,3 +135,271 @@ def _write_manifest(target: Path) -> None:
     sizes = {file.name: file.stat().st_size for file in target.iterdir()}
     manifest = {"made_from": [assets.ASSETS["smollm2"].sha256, CONVERSION], "bytes": sizes}
     (target / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
+
+
+Config = TypeVar("Config")
+
+# Our names of the weights, and those of the Llama family; "*" stands for the number of a block.
+NAMES = {
+    "embed.weight": "model.embed_tokens.weight",
+    "blocks.*.attend.query.weight": "model.layers.*.self_attn.q_proj.weight",
+    "blocks.*.attend.key.weight": "model.layers.*.self_attn.k_proj.weight",
+    "blocks.*.attend.value.weight": "model.layers.*.self_attn.v_proj.weight",
+    "blocks.*.attend.merge.weight": "model.layers.*.self_attn.o_proj.weight",
+    "blocks.*.feed.gate.weight": "model.layers.*.mlp.gate_proj.weight",
+    "blocks.*.feed.up.weight": "model.layers.*.mlp.up_proj.weight",
+    "blocks.*.feed.down.weight": "model.layers.*.mlp.down_proj.weight",
+    "blocks.*.norm_attend.weight": "model.layers.*.input_layernorm.weight",
+    "blocks.*.norm_feed.weight": "model.layers.*.post_attention_layernorm.weight",
+    "norm.weight": "model.norm.weight",
+    "head.weight": "lm_head.weight",
+}
+# Weights that some files carry and that follow from others.
+DERIVED = re.compile(r".*rotary_emb\.inv_freq|lm_head\.weight")
+
+
+def their_name(name: str) -> str:
+    """Return the Llama name of one of our weights: "blocks.3.feed.up.weight" -> "model.layers.3.mlp.up_proj.weight"."""
+    number = re.search(r"\d+", name)
+    pattern = NAMES[re.sub(r"\d+", "*", name)]
+    return pattern.replace("*", number[0]) if number else pattern
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{file.parent} holds no {file.name}, so it is not the folder of a model.") from error
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{file} cannot be read ({error}). Fetch the model again.") from error
+    if not isinstance(content, dict):
+        raise ModelFileError(f"{file} holds no JSON object. Fetch the model again.")
+    return content
+
+
+def read_config(folder: Path, make: Callable[..., Config]) -> Config:
+    """Read config.json and make a `GPTConfig` of it.
+
+    Args:
+        folder: of the model.
+        make: called with the fields of a `GPTConfig`; that class itself.
+
+    Raises:
+        ModelFileError: the file is missing or damaged, its sizes cannot be, or the model has a part that ours has not.
+    """
+    config = _read_json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind != "llama":
+        raise ModelFileError(f"{folder} holds a model of type {kind!r}; only the type 'llama' is supported.")
+    rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+    heads = config.get("num_attention_heads")
+    parts = {
+        "hidden_act": (config.get("hidden_act", "silu"), "silu"),
+        "attention_bias": (config.get("attention_bias", False), False),
+        "mlp_bias": (config.get("mlp_bias", False), False),
+        "rope_type": (rope.get("rope_type", rope.get("type", "default")), "default"),
+        "head_dim * num_attention_heads": ((config.get("head_dim") or 0) * (heads or 0), config.get("hidden_size")),
+    }
+    if not config.get("head_dim") or not heads:
+        del parts["head_dim * num_attention_heads"]
+    for name, (value, ours) in parts.items():
+        if value != ours:
+            raise ModelFileError(f"{folder}: this Llama has {name} = {value!r}; only {ours!r} is supported.")
+    generation = folder / "generation_config.json"  # may know more ends than the model's own file
+    ends = (_read_json(generation) if generation.exists() else {}).get("eos_token_id", config.get("eos_token_id"))
+    try:
+        return make(
+            vocab_size=config["vocab_size"],
+            d=config["hidden_size"],
+            layers=config["num_hidden_layers"],
+            heads=config["num_attention_heads"],
+            kv_heads=config.get("num_key_value_heads") or heads,
+            d_ff=config["intermediate_size"],
+            max_length=config["max_position_embeddings"],
+            rope_theta=rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
+            norm_eps=config["rms_norm_eps"],
+            tied=config.get("tie_word_embeddings", False),
+            end_tokens=tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,),
+        )
+    except KeyError as error:
+        raise ModelFileError(f"{folder / 'config.json'} does not give {error}. Fetch the model again.") from error
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{folder / 'config.json'} describes a model that cannot be: {error}.") from error
+
+
+def read_weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read model.safetensors, or its shards, as float32 under our names.
+
+    Args:
+        folder: of the model.
+        expected: a tensor of the right shape for each of our names; its values do not matter.
+
+    Raises:
+        ModelFileError: a file is missing or damaged, or tensors are missing, too many or of another shape.
+    """
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    files = [single]
+    if not single.exists() and index.exists():
+        files = [folder / name for name in sorted(set(_read_json(index).get("weight_map", {}).values()))]
+    found: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            found |= load_file(file)
+        except FileNotFoundError as error:
+            raise ModelFileError(
+                f"{folder} holds no {file.name}. Weights are read from safetensors only, never from pickle (.bin, .pt)."
+            ) from error
+        except (OSError, SafetensorError) as error:
+            raise ModelFileError(f"{file} is damaged or cut short ({error}). Fetch it again.") from error
+    wanted = {their_name(name): (name, tensor.shape) for name, tensor in expected.items()}
+    missing = sorted(set(wanted) - set(found))
+    surplus = sorted(name for name in set(found) - set(wanted) if not DERIVED.fullmatch(name))
+    wrong = [
+        f"{name} is {tuple(found[name].shape)} and not {tuple(shape)}"
+        for name, (_, shape) in wanted.items()
+        if name in found and found[name].shape != shape
+    ]
+    for trouble, what in ((missing, "lack"), (surplus, "hold what no Llama of this config has:"), (wrong, "differ:")):
+        if trouble:
+            more = f" and {len(trouble) - 3} more" if len(trouble) > 3 else ""
+            raise ModelFileError(
+                f"The weights in {folder} {what} {', '.join(trouble[:3])}{more}. They do not belong to its config.json."
+            )
+    return {ours: found[theirs].float() for theirs, (ours, _) in wanted.items()}
+
+
+def read_tokenizer(folder: Path) -> Tokenizer | None:
+    """Read tokenizer.json; None where there is none, since a model can be used with token ids alone.
+
+    Raises:
+        ModelFileError: the file is damaged.
+    """
+    file = folder / "tokenizer.json"
+    if not file.exists():
+        return None
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises plain Exception
+        raise ModelFileError(f"{file} is damaged ({error}). Fetch it again.") from error
+
+
+def write_model(
+    folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], tokenizer: Tokenizer | None
+) -> None:
+    """Write a model of ours as the folder of a Llama, each file first under a temporary name.
+
+    Args:
+        folder: made where it is missing; files of an older model in it are replaced.
+        config: the fields of a `GPTConfig`.
+        weights: under our names.
+        tokenizer: written where it is given.
+    """
+    theirs = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "vocab_size": config["vocab_size"],
+        "hidden_size": config["d"],
+        "num_hidden_layers": config["layers"],
+        "num_attention_heads": config["heads"],
+        "num_key_value_heads": config["kv_heads"],
+        "intermediate_size": config["d_ff"],
+        "max_position_embeddings": config["max_length"],
+        "rope_theta": config["rope_theta"],
+        "rms_norm_eps": config["norm_eps"],
+        "tie_word_embeddings": config["tied"],
+        "bos_token_id": None,
+        "eos_token_id": list(config["end_tokens"]) or None,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    named = {their_name(name): weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    part = folder / ".model.part"
+    save_file(named, part, metadata={"format": "pt"})
+    part.replace(folder / "model.safetensors")
+    texts = {"config.json": json.dumps(theirs, indent=2)}
+    if tokenizer is not None:
+        texts["tokenizer.json"] = tokenizer.to_str()
+    for name, text in texts.items():
+        part.write_text(text, "utf-8")
+        part.replace(folder / name)
+
+
+class _PackedLinear(nn.Module):
+    """`nn.Linear` with its weights laid out for oneDNN once; a sixth faster here, and made for all processors."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.bias = linear.bias
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight, 512)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+
+def pack_linear(model: nn.Module) -> None:
+    """Replace the linear layers by oneDNN's, or leave them as they are where this build of torch has none.
+
+    torch multiplies matrices with MKL, which on processors of other makers than its own takes a slower path.
+    """
+    try:
+        for parent in list(model.modules()):
+            for name, child in list(parent.named_children()):
+                if type(child) is nn.Linear:
+                    packed = _PackedLinear(child)
+                    packed(torch.zeros(1, child.in_features))  # a build may have the one call and not the other
+                    setattr(parent, name, packed)
+    except (AttributeError, RuntimeError):
+        return
+
+
+def load_encoder(name_or_path: str | Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Load a tokenizer and a model in float32, ready to be read from, without what follows the last layer.
+
+    Args:
+        name_or_path: "minilm", a folder, or an id of the hub; weights are taken from safetensors only.
+
+    Raises:
+        AssetError: the book's model is not there and cannot be fetched.
+        ModelFileError: any other is not there, cannot be read, or lacks weights.
+    """
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    folder = assets.locate("minilm") if str(name_or_path) == "minilm" else _folder(name_or_path)
+    quiet, level = not logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, report = AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ModelFileError(
+            f"{folder} holds no sentence encoder that can be read ({type(error).__name__}: {str(error)[:200]}). It "
+            "needs config.json, tokenizer.json and model.safetensors; fetch or save them again."
+        ) from error
+    finally:
+        logging.set_verbosity(level)
+        if not quiet:
+            logging.enable_progress_bar()
+    lacking = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if lacking or not tokenizer.is_fast:
+        what = f"lacks weights such as {lacking[0]}" if lacking else "has no tokenizer.json"
+        raise ModelFileError(f"{folder} {what}; a model with random parts would give vectors without meaning")
+    if hasattr(model, "pooler"):
+        model.pooler = None  # we pool ourselves, and in many folders its weights are random
+    return tokenizer, model.eval().requires_grad_(False)
+
+
+def _folder(name_or_path: str | Path) -> Path:
+    try:
+        return model_folder(name_or_path)
+    except ModelFileError as error:
+        raise ModelFileError(
+            f"there is no encoder {str(name_or_path)!r}: it is neither a folder nor an id of the hub, owner/name, that "
+            "can be had. Take 'minilm', a folder with a model, or, over a network, an id such as "
+            "sentence-transformers/all-MiniLM-L12-v2."
+        ) from error

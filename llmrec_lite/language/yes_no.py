@@ -11,8 +11,8 @@ from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llmrec_lite.language.stack import Example, StackModel
-from llmrec_lite.language.text_models import labels
+from llmrec_lite.errors import SettingError
+from llmrec_lite.language.text_models import Example, StackModel, labels
 
 if TYPE_CHECKING:
     from llmrec_lite.language.gpt import GPT
@@ -52,14 +52,14 @@ class YesNo(StackModel):
     ) -> None:
         super().__init__()
         if gpt.tokenizer is None:
-            raise ValueError("this GPT has no tokenizer; set its attribute `tokenizer`")
+            raise SettingError("this GPT has no tokenizer; set its attribute `tokenizer`")
         answers = {word: gpt.tokenizer.encode(word).ids for word in (yes, no)}
         if wrong := [word for word, ids in answers.items() if len(ids) != 1]:
-            raise ValueError(f"the answer {wrong[0]!r} is {len(answers[wrong[0]])} tokens; take a word that is one")
+            raise SettingError(f"the answer {wrong[0]!r} is {len(answers[wrong[0]])} tokens; take a word that is one")
         self.gpt, self.answers = gpt, [answers[yes][0], answers[no][0]]
         self.max_length = min(max_length, gpt.config.max_length)
         if train == "head":
-            raise ValueError('a YesNo has no head to train; take train="lora-top4"')
+            raise SettingError('a YesNo has no head to train; take train="lora-top4"')
         self.choose(train, rank, alpha, targets, seed)
         self.eval()
 
@@ -77,7 +77,7 @@ class YesNo(StackModel):
         assert self.gpt.tokenizer is not None
         rows = [encoding.ids for encoding in self.gpt.tokenizer.encode_batch(texts)]
         if long := [len(row) for row in rows if len(row) > self.max_length]:
-            raise ValueError(f"a prompt has {long[0]} tokens, above max_length={self.max_length}; tell fewer titles")
+            raise SettingError(f"a prompt has {long[0]} tokens, above max_length={self.max_length}; tell fewer titles")
         return rows
 
     def _embed(self, ids: Tensor) -> Tensor:

@@ -19,8 +19,9 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from tokenizers import Tokenizer
 
+from llmrec_lite.errors import SettingError
+from llmrec_lite.language.text_recommender import Encoder
 from llmrec_lite.recommenders.content import unit_rows
-from llmrec_lite.recommenders.text import Encoder
 
 FORMAT = 1
 
@@ -53,7 +54,7 @@ class StaticEncoder:
 
     def __init__(self, dimension: int = 128, most_tokens: int = 12_000, l2: float = 0.01, seed: int = 0) -> None:
         if dimension < 1 or most_tokens < 1 or not l2 > 0:
-            raise ValueError(f"need dimension and most_tokens >= 1 and l2 > 0, got {dimension}, {most_tokens}, {l2!r}")
+            raise SettingError(f"need dimension, most_tokens >= 1 and l2 > 0, got {dimension}, {most_tokens}, {l2!r}")
         self.dimension, self.most_tokens, self.l2, self.seed = dimension, most_tokens, l2, seed
 
     def distill(self, teacher: Encoder, tokens: Tokens, texts: Sequence[str]) -> Self:
@@ -71,7 +72,7 @@ class StaticEncoder:
         cut = tokens(texts)
         counts = Counter(token for one in cut for token in one)
         if not counts:
-            raise ValueError("there is nothing to learn from: no text has a token")
+            raise SettingError("there is nothing to learn from: no text has a token")
         self.tokens_ = tokens
         self.vocabulary_ = {token: row for row, (token, _) in enumerate(counts.most_common(self.most_tokens))}
         goal = np.asarray(teacher.encode(texts), dtype=np.float64)
@@ -120,9 +121,9 @@ class StaticEncoder:
             with safe_open(str(path), "np") as file:
                 about, table, steps = file.metadata() or {}, file.get_tensor("table"), file.get_tensor("steps")
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path} is not a table of an encoder: {error}; make it anew with save") from error
+            raise SettingError(f"{path} is not a table of an encoder: {error}; make it anew with save") from error
         if about.get("format") != str(FORMAT):
-            raise ValueError(f"{path} has the format {about.get('format')!r}, this version reads {FORMAT}")
+            raise SettingError(f"{path} has the format {about.get('format')!r}, this version reads {FORMAT}")
         made = cls(dimension=table.shape[1])
         made.table_, made.steps_, made.tokens_ = table, steps, tokens
         made.vocabulary_ = {token: row for row, token in enumerate(json.loads(about["vocabulary"]))}
@@ -173,5 +174,5 @@ def mean_predictions(models: Sequence[object], x: np.ndarray) -> np.ndarray:
         ValueError: there is no model.
     """
     if not models:
-        raise ValueError("there is no model to take a mean of")
+        raise SettingError("there is no model to take a mean of")
     return np.mean([model.predict(x) for model in models], axis=0)  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llmrec_lite.data import Dataset
+from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders import BiasedMF, ItemMean
 
 
@@ -36,9 +37,9 @@ def item_features(
         ValueError: vectors are not one row an item, or a count is negative.
     """
     if factors < 0 or text < 0:
-        raise ValueError(f"factors={factors} and text={text} must not be negative")
+        raise SettingError(f"factors={factors} and text={text} must not be negative")
     if vectors is not None and len(vectors) != train.n_items:
-        raise ValueError(f"vectors has {len(vectors)} rows for {train.n_items} items")
+        raise SettingError(f"vectors has {len(vectors)} rows for {train.n_items} items")
     rated = np.bincount(train.item_index, minlength=train.n_items)
     genres = train.items["genres"].str.get_dummies("|").drop(columns=["", "unknown"], errors="ignore")
     blocks = [np.log1p(rated)[:, None], genres.to_numpy(float)]

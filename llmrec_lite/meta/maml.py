@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from llmrec_lite.meta.objective import (
+from llmrec_lite.errors import SettingError
+from llmrec_lite.meta.learners import (
     MetaLearner,
     Order,
     Weights,
@@ -72,9 +73,9 @@ def query_losses(
 
 def _check(order: Order, path: Path, checkpointing: bool) -> None:
     if order not in (1, 2) or path not in ("stacked", "vmap", "loop"):
-        raise ValueError(f'order must be 1 or 2 and path "stacked", "vmap" or "loop", not {order!r} and {path!r}')
+        raise SettingError(f'order must be 1 or 2 and path "stacked", "vmap" or "loop", not {order!r} and {path!r}')
     if checkpointing and (path, order) != ("stacked", 2):
-        raise ValueError(f"checkpointing needs the stacked path and order 2, not {path!r} and order {order}")
+        raise SettingError(f"checkpointing needs the stacked path and order 2, not {path!r} and order {order}")
 
 
 def _loop(
@@ -176,7 +177,7 @@ def _chosen(weights: Mapping[str, Tensor], parameters: str | tuple[str, ...]) ->
     beginnings = () if isinstance(parameters, str) else tuple(parameters)
     if not beginnings or any(not any(n.startswith(b) for n in weights) for b in beginnings):
         known = ", ".join(weights)
-        raise ValueError(f'parameters={parameters!r} must be "all", "head" or beginnings of these names: {known}')
+        raise SettingError(f'parameters={parameters!r} must be "all", "head" or beginnings of these names: {known}')
     return [name for name in weights if name.startswith(beginnings)]
 
 
@@ -187,6 +188,6 @@ def head_of(weights: Mapping[str, Tensor]) -> list[str]:
         ValueError: there is no weight.
     """
     if not weights:
-        raise ValueError("the model has no weights, so there is nothing to adapt")
+        raise SettingError("the model has no weights, so there is nothing to adapt")
     last = list(weights)[-1].rpartition(".")[0]
     return [n for n in weights if n.startswith("head")] or [n for n in weights if n.rpartition(".")[0] == last]

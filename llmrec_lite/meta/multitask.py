@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llmrec_lite.language.batches import random_seed
+from llmrec_lite.compute import random_seed
+from llmrec_lite.errors import SettingError
 
 Kind = Literal["number", "yes"]
 Sharing = Literal["bottom", "experts", "alone"]
@@ -59,7 +60,7 @@ class GatedExperts(nn.Module):
     def __init__(self, d: int, tasks: int, hidden: int = 64, tower: int = 16, experts: int = 4) -> None:
         super().__init__()
         if experts < 1 or hidden % experts:
-            raise ValueError(f"hidden={hidden} units cannot be dealt out to {experts} experts")
+            raise SettingError(f"hidden={hidden} units cannot be dealt out to {experts} experts")
         units = hidden // experts
         self.shared = nn.ModuleList(nn.Sequential(nn.Linear(d, units), nn.ReLU()) for _ in range(experts))
         self.gates = nn.ModuleList(nn.Linear(d, experts, bias=False) for _ in range(tasks))
@@ -161,13 +162,13 @@ class MultiTask:
         **options: Any,
     ) -> None:
         if not kinds or set(kinds) - {"number", "yes"}:
-            raise ValueError(f'kinds must be "number" or "yes" for each task, not {kinds!r}')
+            raise SettingError(f'kinds must be "number" or "yes" for each task, not {kinds!r}')
         if sharing not in ("bottom", "experts", "alone") or combine not in ("sum", "uncertainty", "surgery"):
-            raise ValueError(f"sharing={sharing!r} or combine={combine!r} is not one of those there are")
+            raise SettingError(f"sharing={sharing!r} or combine={combine!r} is not one of those there are")
         if keep not in ("each", "sum"):
-            raise ValueError(f'keep must be "each" or "sum", not {keep!r}')
+            raise SettingError(f'keep must be "each" or "sum", not {keep!r}')
         if min(steps, batch_size, look_every) < 1:
-            raise ValueError("steps, batch_size and look_every must be at least 1")
+            raise SettingError("steps, batch_size and look_every must be at least 1")
         self.kinds, self.sharing, self.combine = tuple(kinds), sharing, combine
         self.steps, self.batch_size, self.look_every, self.seed = steps, batch_size, look_every, seed
         self.learning_rate, self.weight_decay, self.keep, self.options = learning_rate, weight_decay, keep, options
@@ -195,13 +196,13 @@ class MultiTask:
                 kinds of tasks.
         """
         if y.ndim != 2 or y.shape != (len(x), len(self.kinds)):
-            raise ValueError(f"y has the shape {y.shape}; {len(x)} rows and {len(self.kinds)} tasks are expected")
+            raise SettingError(f"y has the shape {y.shape}; {len(x)} rows and {len(self.kinds)} tasks are expected")
         if np.isnan(y).all(0).any():
-            raise ValueError(f"task {int(np.isnan(y).all(0).argmax())} has no label at all")
+            raise SettingError(f"task {int(np.isnan(y).all(0).argmax())} has no label at all")
         if start is not None and not hasattr(start, "networks_"):
-            raise ValueError("the model to start from is not fitted, call its fit first")
+            raise SettingError("the model to start from is not fitted, call its fit first")
         if with_heads and (start is None or (start.kinds, start.sharing) != (self.kinds, self.sharing)):
-            raise ValueError("with_heads=True needs a model to start from that has the same tasks and shares alike")
+            raise SettingError("with_heads=True needs a model to start from that has the same tasks and shares alike")
         numbers = np.array([kind == "number" for kind in self.kinds])
         self.mean_ = np.where(numbers, np.nanmean(y, 0), 0)
         self.scale_ = np.where(numbers & (np.nanstd(y, 0) > 0), np.nanstd(y, 0), 1)
@@ -242,7 +243,7 @@ class MultiTask:
             ValueError: nothing is shared.
         """
         if self.sharing == "alone":
-            raise ValueError('with sharing="alone" no parameter is shared, so no gradients can disagree')
+            raise SettingError('with sharing="alone" no parameter is shared, so no gradients can disagree')
         network = self.networks_[0]
         losses = task_losses(network(torch.from_numpy(np.asarray(x, np.float32))), self._targets(y), self.kinds)
         return torch.stack([_flat_gradient(loss, network) for loss in losses]).numpy()
@@ -322,7 +323,7 @@ def _take_over(mine: nn.Module, theirs: nn.Module) -> None:
     try:
         mine.load_state_dict(theirs.state_dict())
     except RuntimeError as error:
-        raise ValueError("the model to start from has parameters of another form") from error
+        raise SettingError("the model to start from has parameters of another form") from error
 
 
 def _flat_gradient(loss: Tensor, network: SharedBottom | GatedExperts) -> Tensor:

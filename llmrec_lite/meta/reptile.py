@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from llmrec_lite.language.batches import random_seed
-from llmrec_lite.meta.objective import MetaLearner, Weights, adapt_all
+from llmrec_lite.compute import random_seed
+from llmrec_lite.errors import SettingError
+from llmrec_lite.meta.learners import MetaLearner, Weights, adapt_all
 from llmrec_lite.meta.tasks import Batch
 
 
@@ -45,10 +46,10 @@ class Reptile(MetaLearner):
         **options: Any,
     ) -> None:
         if not (isfinite(outer_lr) and 0 < outer_lr <= 1):
-            raise ValueError(f"outer_lr={outer_lr!r} must lie above 0 and not above 1")
+            raise SettingError(f"outer_lr={outer_lr!r} must lie above 0 and not above 1")
         for name, value in (("train_steps", train_steps), ("minibatch", minibatch)):
             if value is not None and value < 1:
-                raise ValueError(f"{name}={value!r} must be at least 1")
+                raise SettingError(f"{name}={value!r} must be at least 1")
         unclipped = {"clip_norm": 1e12, **options}  # a shortened way would be another interpolation
         super().__init__(model, inner_lr, inner_steps, learning_rate=outer_lr, **unclipped)
         self.train_steps = train_steps or max(1, inner_steps)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from llmrec_lite.compute import random_seed
 from llmrec_lite.data import Dataset
-from llmrec_lite.language.batches import random_seed
+from llmrec_lite.errors import SettingError
 
 SHOTS = (0, 1, 3, 5, 10, 20)  # how many ratings of a new user are known, throughout Part III
 AGE_BANDS = (0, 18, 25, 35, 45, 50, 56)  # youngest of each band, years; those of MovieLens 1M
@@ -38,11 +39,11 @@ class Task:
         for part in ("support", "query"):
             x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
             if y.ndim != 1 or len(x) != len(y):
-                raise ValueError(f"task {self.owner!r}: {part} has {len(x)} inputs and targets of shape {y.shape}")
+                raise SettingError(f"task {self.owner!r}: {part} has {len(x)} inputs and targets of shape {y.shape}")
             if not np.isfinite(y).all():
-                raise ValueError(f"task {self.owner!r}: a target of its {part} is {y[~np.isfinite(y)][0]}")
+                raise SettingError(f"task {self.owner!r}: a target of its {part} is {y[~np.isfinite(y)][0]}")
         if not len(self.query_y):
-            raise ValueError(f"task {self.owner!r} has no query, so nothing can be learned about adapting to it")
+            raise SettingError(f"task {self.owner!r} has no query, so nothing can be learned about adapting to it")
 
 
 def split_users(
@@ -60,17 +61,17 @@ def split_users(
         ValueError: three shares that sum to one are needed, a user for each part, and a fold that there is.
     """
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-        raise ValueError(f"shares must be three numbers above 0 that sum to 1, not {tuple(shares)}")
+        raise SettingError(f"shares must be three numbers above 0 that sum to 1, not {tuple(shares)}")
     present = np.unique(dataset.user_index)
     if not 0 <= fold < int(1 / shares[2] + 1e-9):
-        raise ValueError(f"fold={fold} is not one of the {int(1 / shares[2] + 1e-9)} that shares[2]={shares[2]} allows")
+        raise SettingError(f"fold={fold} is none of the {int(1 / shares[2] + 1e-9)} of shares[2]={shares[2]}")
     people = np.random.default_rng(seed).permutation(present)
     first, last = (len(people) - round((fold + more) * shares[2] * len(people)) for more in (1, 0))
     others = np.concatenate([people[last:], people[:first]])
     n_train = round(shares[0] * len(people))
     parts = [others[:n_train], others[n_train:], people[first:last]]
     if min(map(len, parts)) == 0:
-        raise ValueError(f"{len(people)} users leave a part empty with shares {tuple(shares)}")
+        raise SettingError(f"{len(people)} users leave a part empty with shares {tuple(shares)}")
     train, valid, test = (
         dataset.with_interactions(dataset.interactions[np.isin(dataset.user_index, p)]) for p in parts
     )
@@ -106,7 +107,7 @@ def user_tasks(
         ValueError: a count out of its range, an unknown order, or features of another catalogue.
     """
     if order not in ("time", "random"):
-        raise ValueError(f'order must be "time" or "random", not {order!r}')
+        raise SettingError(f'order must be "time" or "random", not {order!r}')
     return [_task(dataset, user, rows, support, query, seed, order, features) for user, rows in rows_of_users(dataset)]
 
 
@@ -140,9 +141,9 @@ def nested_tasks(
             catalogue.
     """
     if order not in ("time", "random"):
-        raise ValueError(f'order must be "time" or "random", not {order!r}')
+        raise SettingError(f'order must be "time" or "random", not {order!r}')
     if not supports or min(supports) < 0 or query < 1:
-        raise ValueError(f"need supports of at least 0 and query >= 1, got {tuple(supports)} and query={query}")
+        raise SettingError(f"need supports of at least 0 and query >= 1, got {tuple(supports)} and query={query}")
     _fits(dataset, features)
     most = max(supports)
     tasks: dict[int, list[Task]] = {k: [] for k in supports}
@@ -155,7 +156,7 @@ def nested_tasks(
         for k in supports:
             tasks[k].append(_made(dataset, told[:k], asked, user, features))
     if not tasks[most]:
-        raise ValueError(f"no user has the {most + query} ratings that the longest support and a query take")
+        raise SettingError(f"no user has the {most + query} ratings that the longest support and a query take")
     return tasks
 
 
@@ -182,7 +183,7 @@ def group_tasks(
     """
     if by not in dataset.users or by == "user_id":
         known = ", ".join(column for column in dataset.users if column != "user_id") or "none"
-        raise ValueError(f"the table of users has no column {by!r} to group by; there are: {known}")
+        raise SettingError(f"the table of users has no column {by!r} to group by; there are: {known}")
     groups = age_bands(dataset.users["age"].to_numpy()) if by == "age" else dataset.users[by].astype(str).to_numpy()
     of_row = groups[dataset.user_index]
     return [
@@ -209,7 +210,7 @@ def _task(
     features: np.ndarray | None,
 ) -> Task:
     if support < 0 or (query is not None and query < 1):
-        raise ValueError(f"need support >= 0 and query >= 1 (or None), got support={support}, query={query}")
+        raise SettingError(f"need support >= 0 and query >= 1 (or None), got support={support}, query={query}")
     _fits(dataset, features)
     rng = np.random.default_rng(random_seed(seed, *(owner.encode() if isinstance(owner, str) else (int(str(owner)),))))
     if order == "random":
@@ -232,7 +233,7 @@ def _made(dataset: Dataset, told: np.ndarray, asked: np.ndarray, owner: Hashable
 
 def _fits(dataset: Dataset, features: np.ndarray | None) -> None:
     if features is not None and len(features) != dataset.n_items:
-        raise ValueError(f"features has {len(features)} rows for {dataset.n_items} items")
+        raise SettingError(f"features has {len(features)} rows for {dataset.n_items} items")
 
 
 def rows_of_users(dataset: Dataset) -> list[tuple[int, np.ndarray]]:
@@ -264,9 +265,9 @@ def collate(tasks: Sequence[Task]) -> Batch:
         ValueError: there is no task, or inputs are of different kinds.
     """
     if not tasks:
-        raise ValueError("there is no task to put into a batch")
+        raise SettingError("there is no task to put into a batch")
     if len({task.query_x.shape[1:] for task in tasks}) > 1:
-        raise ValueError("some tasks have feature vectors of other lengths than others; make them in one way")
+        raise SettingError("some tasks have feature vectors of other lengths than others; make them in one way")
     tensors = []
     for part in ("support", "query"):
         xs, ys = ([getattr(task, f"{part}_{name}") for task in tasks] for name in "xy")
@@ -286,7 +287,7 @@ def episodes(tasks: Sequence[Task], size: int, steps: int, seed: int) -> Iterato
         ValueError: size is not at least 1, or there is no task.
     """
     if size < 1 or not tasks:
-        raise ValueError(f"need size >= 1 and some tasks, got size={size} and {len(tasks)} tasks")
+        raise SettingError(f"need size >= 1 and some tasks, got size={size} and {len(tasks)} tasks")
     size, queue, rounds = min(size, len(tasks)), np.empty(0, int), 0
     for _ in range(steps):
         if len(queue) < size:

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmrec_lite.language.text_recommender import TextRecommender as TextRecommender
     from llmrec_lite.recommenders.base import BaseRecommender as BaseRecommender
     from llmrec_lite.recommenders.base import Recommender as Recommender
     from llmrec_lite.recommenders.content import ContentBased as ContentBased
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from llmrec_lite.recommenders.factorization import BiasedMF as BiasedMF
     from llmrec_lite.recommenders.linear import EASE as EASE
     from llmrec_lite.recommenders.linear import DenoisingAutoencoder as DenoisingAutoencoder
-    from llmrec_lite.recommenders.neighbours import Baseline as Baseline
-    from llmrec_lite.recommenders.neighbours import BaselineKNN as BaselineKNN
-    from llmrec_lite.recommenders.neighbours import ItemKNN as ItemKNN
-    from llmrec_lite.recommenders.neighbours import UserKNN as UserKNN
+    from llmrec_lite.recommenders.neighbors import Baseline as Baseline
+    from llmrec_lite.recommenders.neighbors import BaselineKNN as BaselineKNN
+    from llmrec_lite.recommenders.neighbors import ItemKNN as ItemKNN
+    from llmrec_lite.recommenders.neighbors import UserKNN as UserKNN
     from llmrec_lite.recommenders.neural import NeuMF as NeuMF
     from llmrec_lite.recommenders.popularity import ItemMean as ItemMean
     from llmrec_lite.recommenders.popularity import Popularity as Popularity
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from llmrec_lite.recommenders.sequential import DecayedBigram as DecayedBigram
     from llmrec_lite.recommenders.sequential import GRU4Rec as GRU4Rec
     from llmrec_lite.recommenders.sequential import SASRec as SASRec
-    from llmrec_lite.recommenders.text import TextRecommender as TextRecommender
 
 _MODULE_OF = {
     "BaseRecommender": "base",

@@ -10,8 +10,10 @@ from typing import Protocol, Self, runtime_checkable
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.exceptions import NotFittedError
 
 from llmrec_lite.data import Dataset
+from llmrec_lite.errors import SettingError
 
 # One user's past: (raw item id, rating) or (raw item id, rating, timestamp), in order of time.
 History = Sequence[tuple[Hashable, float] | tuple[Hashable, float, float]]
@@ -44,10 +46,6 @@ class RatingPredictor(Protocol):
         ...
 
 
-class NotFittedError(RuntimeError):
-    """A model was asked to score before it was fitted."""
-
-
 def top_k_unseen(scores: np.ndarray, seen: sparse.csr_array | None, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Pick the k best items of every row that the row's user has not seen.
 
@@ -61,7 +59,7 @@ def top_k_unseen(scores: np.ndarray, seen: sparse.csr_array | None, k: int) -> t
         depend on the sorting routine. Where candidates run out, item is -1 and score -inf.
     """
     if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
+        raise SettingError(f"k must be at least 1, not {k}")
     scores = np.asarray(scores)
     n_items = scores.shape[1]
     n = min(k, n_items)
@@ -154,7 +152,7 @@ class BaseRecommender(ABC):
         train = self._fitted()
         pairs = _inside(users, train.n_users, "user"), _inside(items, train.n_items, "item")
         if len(pairs[0]) != len(pairs[1]):
-            raise ValueError(f"{len(pairs[0])} users and {len(pairs[1])} items are no pairs")
+            raise SettingError(f"{len(pairs[0])} users and {len(pairs[1])} items are no pairs")
         return pairs
 
     @abstractmethod

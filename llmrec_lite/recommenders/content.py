@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from llmrec_lite.data import Dataset
+from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders.base import BaseRecommender, History, histories_to_matrix
 from llmrec_lite.text import STOP_WORDS, tokenize
 
@@ -29,7 +30,7 @@ def cosine_similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     rows, columns = (np.atleast_2d(np.asarray(a, dtype=float)) for a in (x, y))
     if rows.shape[1] != columns.shape[1]:
-        raise ValueError(f"cannot compare vectors of length {rows.shape[1]} and {columns.shape[1]}")
+        raise SettingError(f"cannot compare vectors of length {rows.shape[1]} and {columns.shape[1]}")
     cosine = np.clip(unit_rows(rows) @ unit_rows(columns).T, -1.0, 1.0)
     return cosine.reshape(np.shape(x)[:-1] + np.shape(y)[:-1])
 
@@ -57,7 +58,7 @@ class TfidfVectorizer:
 
     def __init__(self, min_df: int = 1, stop_words: Collection[str] = ()) -> None:
         if min_df < 1:
-            raise ValueError(f"min_df must be at least 1, not {min_df}")
+            raise SettingError(f"min_df must be at least 1, not {min_df}")
         self.min_df, self.stop_words = min_df, frozenset(stop_words)
 
     def fit(self, texts: Iterable[str]) -> TfidfVectorizer:
@@ -66,7 +67,7 @@ class TfidfVectorizer:
         document_frequency = Counter(word for bag in bags for word in bag)
         words = sorted(word for word, count in document_frequency.items() if count >= self.min_df)
         if not words:
-            raise ValueError(f"no word occurs in at least {self.min_df} of the {len(bags)} texts")
+            raise SettingError(f"no word occurs in at least {self.min_df} of the {len(bags)} texts")
         self.vocabulary_ = {word: column for column, word in enumerate(words)}
         self.idf_ = np.log((1 + len(bags)) / (1 + np.array([document_frequency[w] for w in words]))) + 1.0
         return self
@@ -103,7 +104,7 @@ class ContentBased(BaseRecommender):
 
     def __init__(self, weights: str = "binary", min_df: int = 1, stop_words: Collection[str] = STOP_WORDS) -> None:
         if weights not in ("binary", "liked"):
-            raise ValueError(f'weights must be "binary" or "liked", not {weights!r}')
+            raise SettingError(f'weights must be "binary" or "liked", not {weights!r}')
         self.weights, self.min_df, self.stop_words = weights, min_df, stop_words
 
     def _fit(self, train: Dataset) -> None:

@@ -9,6 +9,7 @@ from scipy import sparse
 from tqdm.auto import trange
 
 from llmrec_lite.data import Dataset
+from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders.base import BaseRecommender, History, histories_to_matrix
 
 
@@ -109,7 +110,7 @@ class ALS(BaseRecommender):
         self, factors: int = 64, alpha: float = 4.0, l2: float = 40.0, sweeps: int = 15, seed: int = 0
     ) -> None:
         if sweeps < 1:
-            raise ValueError(f"sweeps must be at least 1, not {sweeps}")
+            raise SettingError(f"sweeps must be at least 1, not {sweeps}")
         self.factors, self.alpha, self.l2, self.sweeps, self.seed = factors, alpha, l2, sweeps, seed
 
     def _fit(self, train: Dataset) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from llmrec_lite.data import Dataset
+from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders.base import BaseRecommender, History, histories_to_matrix
 
 
@@ -53,7 +54,7 @@ class EASE(_LinearAutoencoder):
 
     def __init__(self, l2: float = 1000.0) -> None:
         if not l2 > 0:
-            raise ValueError(f"l2 must be positive, not {l2!r}: without it the Gram matrix has no inverse")
+            raise SettingError(f"l2 must be positive, not {l2!r}: without it the Gram matrix has no inverse")
         self.l2 = l2
 
     def _solve(self, gram: np.ndarray) -> np.ndarray:
@@ -81,7 +82,7 @@ class DenoisingAutoencoder(_LinearAutoencoder):
 
     def __init__(self, dropout: float = 0.65, l2: float = 700.0) -> None:
         if not (0 <= dropout < 1 and l2 > 0):
-            raise ValueError(f"need 0 <= dropout < 1 and l2 > 0, got dropout={dropout!r}, l2={l2!r}")
+            raise SettingError(f"need 0 <= dropout < 1 and l2 > 0, got dropout={dropout!r}, l2={l2!r}")
         self.dropout, self.l2 = dropout, l2
 
     def _solve(self, gram: np.ndarray) -> np.ndarray:

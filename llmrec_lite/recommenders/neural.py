@@ -8,15 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import trange
 
+from llmrec_lite.compute import pick_device
 from llmrec_lite.data import Dataset
 from llmrec_lite.recommenders.base import BaseRecommender
-
-
-def pick_device(device: str = "auto") -> torch.device:
-    """Return the named device; "auto" takes CUDA where there is one, else the CPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
 
 
 class NeuMFNet(nn.Module):

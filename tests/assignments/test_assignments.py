@@ -1,6 +1,6 @@
 """The graders are right: they give full marks to the solution and nothing to an empty or a wrong answer.
 
-How wrong answers are kept (in wrong/NN_name.py) and graded is told in llmrec_lite/checks/grading.py.
+How wrong answers are kept (in wrong/NN_name.py) and graded is told in tests/assignments/grading.py.
 """
 
 import functools
@@ -12,8 +12,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from llmrec_lite.checks.assignments import graders
-from llmrec_lite.checks.grading import Course, Wrong, pack, read_wrong
+from book.tools.checks.assignments import graders
+from tests.assignments.grading import Course, Wrong, pack, read_wrong
 
 # nbgrader's own use of its database.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")

@@ -11,8 +11,8 @@ import torchopt
 from race import Race
 
 from llmrec_lite.meta.features import RatingNetwork
+from llmrec_lite.meta.learners import masked_mse
 from llmrec_lite.meta.maml import query_losses
-from llmrec_lite.meta.objective import masked_mse
 from llmrec_lite.meta.tasks import Batch, Task, collate
 
 TASKS, SUPPORT, QUERY, STEPS, RATE, INPUTS = 32, 20, 10, 5, 0.05, 128

@@ -24,7 +24,9 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from llmrec_lite.language.encoder import pool  # noqa: E402
-from llmrec_lite.language.finetune import Example, FinetuneConfig, LoRALinear, TextClassifier, finetune  # noqa: E402
+from llmrec_lite.language.finetune import FinetuneConfig, finetune  # noqa: E402
+from llmrec_lite.language.lora import LoRALinear  # noqa: E402
+from llmrec_lite.language.text_models import Example, TextClassifier  # noqa: E402
 from llmrec_lite.reviews import load_reviews  # noqa: E402
 
 MOST = 1 / 1.2  # our time over theirs

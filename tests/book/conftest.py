@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Error, sync_playwright
 
-from llmrec_lite import site as builder
+from book.tools import site as builder
 from tests.book import browser as looks
 
 

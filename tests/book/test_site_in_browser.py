@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from llmrec_lite.site import ROOT, check_html
+from book.tools.site import ROOT
+from book.tools.site_checks import check_html
 from tests.book import browser as looks
 
 pytestmark = pytest.mark.site

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.exceptions import NotFittedError
 
 from llmrec_lite.knowledge.embedding import (
     SCORERS,
@@ -19,7 +20,6 @@ from llmrec_lite.knowledge.embedding import (
     summarize,
 )
 from llmrec_lite.knowledge.graph import KnowledgeGraph
-from llmrec_lite.recommenders.base import NotFittedError
 
 
 def families(n: int = 24, size: int = 4) -> KnowledgeGraph:

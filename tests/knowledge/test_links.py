@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from llmrec_lite.data import load_movielens
-from llmrec_lite.knowledge import links
-from llmrec_lite.knowledge.graph import load_film_facts
-from llmrec_lite.knowledge.links import (
+from llmrec_lite.knowledge import graph
+from llmrec_lite.knowledge.graph import (
     link_by_title,
+    load_film_facts,
     load_later_titles,
     load_shipped_links,
     match_titles,
@@ -86,7 +86,7 @@ def test_a_pickle_that_asks_for_more_than_a_table_is_refused():
             return os.getenv, ("HOME",)
 
     with pytest.raises(pickle.UnpicklingError, match=r"os\.getenv"):
-        links._TableUnpickler(io.BytesIO(pickle.dumps(Bad()))).load()
+        graph._TableUnpickler(io.BytesIO(pickle.dumps(Bad()))).load()
 
 
 @pytest.fixture(scope="module")

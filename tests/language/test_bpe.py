@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from llmrec_lite import assets
-from llmrec_lite.language.bpe import BPETokenizer, byte_characters, pretokenize
-from llmrec_lite.language.merges import apply_merges, join, learn_merges
+from llmrec_lite.language.bpe import BPETokenizer, apply_merges, byte_characters, join, learn_merges, pretokenize
 
 SPECIAL = ("<|pad|>", "<|end|>")
 TEXTS = [

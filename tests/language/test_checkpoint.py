@@ -10,15 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from llmrec_lite.errors import ModelFileError
 from llmrec_lite.language import checkpoint
-from llmrec_lite.language.checkpoint import (
-    CheckpointError,
-    fingerprint,
-    latest_checkpoint,
-    load_checkpoint,
-    locked,
-    save_checkpoint,
-)
+from llmrec_lite.language.checkpoint import fingerprint, latest_checkpoint, load_checkpoint, locked, save_checkpoint
 from llmrec_lite.language.pretrain import PretrainConfig, pretrain
 
 FILES = ["SHA256SUMS", "model.safetensors", "optimizer.safetensors", "training.json"]
@@ -105,7 +99,7 @@ def test_a_write_that_fails_leaves_the_old_one_whole(tmp_path, stored, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(f"llmrec_lite.language.checkpoint.{failing}", full)
-        with pytest.raises(CheckpointError, match=r"step-00000004.*No space left.*free some space"):
+        with pytest.raises(ModelFileError, match=r"step-00000004.*No space left.*free some space"):
             save_checkpoint(tmp_path, 4, *trained(), {"lr": 0.1}, {})
     assert [path.name for path in tmp_path.iterdir()] == [stored.name]
     assert load_checkpoint(tmp_path, *fresh(), {"lr": 0.1})[0] == 3
@@ -134,7 +128,7 @@ def flip(path: Path) -> None:
 def test_damage_gives_one_clear_error_and_changes_nothing(tmp_path, stored, name, damage):
     damage(stored / name)
     model, optimizer = fresh()
-    with pytest.raises(CheckpointError, match=r"step-00000003.*(missing|damaged).*delete the folder") as caught:
+    with pytest.raises(ModelFileError, match=r"step-00000003.*(missing|damaged).*delete the folder") as caught:
         load_checkpoint(tmp_path, model, optimizer, {"lr": 0.1})
     if name != "SHA256SUMS":
         assert name in str(caught.value)
@@ -144,11 +138,9 @@ def test_damage_gives_one_clear_error_and_changes_nothing(tmp_path, stored, name
 
 def test_another_training_is_refused_by_what_differs(tmp_path, stored):
     model, optimizer = fresh()
-    with pytest.raises(
-        CheckpointError, match=r"step-00000003 is of another training: it has lr=0\.1, this one lr=0\.2"
-    ):
+    with pytest.raises(ModelFileError, match=r"step-00000003 is of another training: it has lr=0\.1, this one lr=0\.2"):
         load_checkpoint(tmp_path, model, optimizer, {"lr": 0.2})
-    with pytest.raises(CheckpointError, match="it has seed=None, this one seed=1"):
+    with pytest.raises(ModelFileError, match="it has seed=None, this one seed=1"):
         load_checkpoint(tmp_path, model, optimizer, {"lr": 0.1, "seed": 1})
     assert torch.equal(model.embed.weight, Tied().embed.weight)
 
@@ -165,7 +157,7 @@ def test_another_training_is_refused_by_what_differs(tmp_path, stored):
 def test_another_model_is_refused(tmp_path, stored, other, match):
     model = other()
     optimizer = torch.optim.AdamW([*model.parameters(), nn.Parameter(torch.zeros(1))])
-    with pytest.raises(CheckpointError, match=rf"model\.safetensors is of another model: {match}"):
+    with pytest.raises(ModelFileError, match=rf"model\.safetensors is of another model: {match}"):
         load_checkpoint(tmp_path, model, optimizer, {"lr": 0.1})
 
 
@@ -173,7 +165,7 @@ def test_one_training_at_a_time(tmp_path):
     folder = tmp_path / "new" / "folder"
     with locked(folder):
         assert folder.is_dir()
-        with pytest.raises(CheckpointError, match=r"another training uses .*folder"), locked(folder):
+        with pytest.raises(ModelFileError, match=r"another training uses .*folder"), locked(folder):
             pass
     with locked(folder):
         pass
@@ -211,21 +203,21 @@ def stop_at_three(done, history):
 )
 def test_training_refuses_another_configuration(tmp_path, change, match):
     train(tmp_path, on_step=stop_at_three)
-    with pytest.raises(CheckpointError, match=match):
+    with pytest.raises(ModelFileError, match=match):
         train(tmp_path, replace(CONFIG, **change))
 
 
 def test_training_refuses_other_data_another_objective_and_another_model(tmp_path):
     train(tmp_path, on_step=stop_at_three)
-    with pytest.raises(CheckpointError, match="it has train="):
+    with pytest.raises(ModelFileError, match="it has train="):
         train(tmp_path, rows=ROWS.flip(0))
-    with pytest.raises(CheckpointError, match="it has objective=causal, this one objective=masked"):
+    with pytest.raises(ModelFileError, match="it has objective=causal, this one objective=masked"):
         train(tmp_path, objective="masked", mask_id=0)
-    with pytest.raises(CheckpointError, match="of another model"):
+    with pytest.raises(ModelFileError, match="of another model"):
         train(tmp_path, model=Tied(d=5))
     with_dropout = Tied()
     with_dropout.drop = nn.Dropout(0.3)  # no weight tells, but the run would not be the same
-    with pytest.raises(CheckpointError, match="it has model="):
+    with pytest.raises(ModelFileError, match="it has model="):
         train(tmp_path, model=with_dropout)
 
 
@@ -250,7 +242,7 @@ def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path):
 
 def test_training_goes_into_one_folder_once(tmp_path):
     def second(done, history):
-        with pytest.raises(CheckpointError, match="another training uses"):
+        with pytest.raises(ModelFileError, match="another training uses"):
             train(tmp_path)
 
     train(tmp_path, on_step=second)

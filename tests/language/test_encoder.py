@@ -13,9 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import cosine_similarity
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
 
-from llmrec_lite.language.embedding_cache import EmbeddingCache
-from llmrec_lite.language.encoder import TextEncoder, Whitening, length_batches, mean_cosine, pool
-from llmrec_lite.language.pretrained import PretrainedError
+from llmrec_lite.errors import ModelFileError
+from llmrec_lite.language.encoder import EmbeddingCache, TextEncoder, Whitening, length_batches, mean_cosine, pool
 
 WORDS = ["space", "war", "love", "film", "ship", "star", "sea", "funny", "sad", "old", "new", "robot", "red", "blue"]
 
@@ -250,7 +249,7 @@ def test_an_interruption_keeps_what_was_computed(cached, monkeypatch):
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from llmrec_lite.language.embedding_cache import EmbeddingCache
+from llmrec_lite.language.encoder import EmbeddingCache
 cache, me = EmbeddingCache(Path(sys.argv[1])), int(sys.argv[2])
 for i in range(30):
     cache.write({f"{me} {i} {j}": (np.array([me, i, j], np.float32), False) for j in range(5)})
@@ -310,7 +309,7 @@ def test_a_model_that_is_not_there_gives_one_clear_error(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     for name in ("nowhere", "nobody/nothing", "./not/a/folder"):
-        with pytest.raises(PretrainedError, match=f"no encoder '{name}'.*Take 'minilm'"):
+        with pytest.raises(ModelFileError, match=f"no encoder '{name}'.*Take 'minilm'"):
             TextEncoder(name)
 
 
@@ -323,13 +322,13 @@ def test_a_damaged_or_incomplete_model_gives_one_clear_error(folder, tmp_path):
     tensors = load_file(weights)
     dropped = next(name for name in tensors if "layer.1.output.dense.weight" in name)
     save_file({name: t for name, t in tensors.items() if name != dropped}, weights, {"format": "pt"})
-    with pytest.raises(PretrainedError, match=r"lacks weights such as .*layer\.1\.output\.dense\.weight"):
+    with pytest.raises(ModelFileError, match=r"lacks weights such as .*layer\.1\.output\.dense\.weight"):
         TextEncoder(tmp_path)
     weights.write_bytes(weights.read_bytes()[:3000])
-    with pytest.raises(PretrainedError, match=r"no sentence encoder that can be read.*fetch or save them again"):
+    with pytest.raises(ModelFileError, match=r"no sentence encoder that can be read.*fetch or save them again"):
         TextEncoder(tmp_path)
     weights.unlink()
-    with pytest.raises(PretrainedError, match="no sentence encoder that can be read"):
+    with pytest.raises(ModelFileError, match="no sentence encoder that can be read"):
         TextEncoder(tmp_path)
 
 

@@ -17,20 +17,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from torch.nn import functional as F
 
-from llmrec_lite.language.checkpoint import CheckpointError, latest_checkpoint
-from llmrec_lite.language.finetune import (
-    Example,
-    FinetuneConfig,
-    History,
-    LoRALinear,
-    MatchModel,
-    TextClassifier,
-    YesNo,
-    finetune,
-    trainable_parameters,
-)
+from llmrec_lite.errors import ModelFileError
+from llmrec_lite.language.checkpoint import latest_checkpoint
+from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT, GPTConfig
-from llmrec_lite.language.lora import base_fingerprint
+from llmrec_lite.language.lora import LoRALinear, base_fingerprint, trainable_parameters
+from llmrec_lite.language.text_models import Example, MatchModel, TextClassifier
+from llmrec_lite.language.trainer import TrainingHistory
+from llmrec_lite.language.yes_no import YesNo
 
 ROOT = Path(__file__).parents[2]
 CONFIG = FinetuneConfig(epochs=2, batch_size=4, checkpoint_every=3, device="cpu", learning_rate=0.01)
@@ -303,13 +297,13 @@ def test_a_run_that_was_interrupted_ends_where_it_would_have(tmp_path, step):
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     run(Line(), checkpoint=tmp_path)
-    with pytest.raises(CheckpointError, match="train="):
+    with pytest.raises(ModelFileError, match="train="):
         run(Line(), train=points(11), checkpoint=tmp_path)
-    with pytest.raises(CheckpointError, match="learning_rate="):
+    with pytest.raises(ModelFileError, match="learning_rate="):
         run(Line(), replace(CONFIG, learning_rate=0.02), checkpoint=tmp_path)
     other = Line()
     other.frozen.data += 1
-    with pytest.raises(CheckpointError, match="base="):
+    with pytest.raises(ModelFileError, match="base="):
         run(other, checkpoint=tmp_path)
 
 
@@ -560,7 +554,7 @@ def test_a_model_comes_back(classifier, train, tmp_path):
     again = TextClassifier.load(tmp_path / "a.safetensors")
     np.testing.assert_allclose(again.predict(examples), model.predict(examples), atol=1e-6)
     (tmp_path / "a.safetensors").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(ModelFileError, match="damaged"):
         TextClassifier.load(tmp_path / "a.safetensors")
 
 
@@ -721,5 +715,5 @@ def test_cuda_trains_in_bfloat16_and_resumes(classifier, train, tmp_path):
     again = classifier(train)
     assert values(finetune(again, data, data[:5], config, tmp_path, progress=False)) == values(history)
     assert same_weights(model, again)
-    assert isinstance(history, History)
+    assert isinstance(history, TrainingHistory)
     assert model.predict(data).shape == (20,)

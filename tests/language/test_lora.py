@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertConfig, BertModel
 
-from llmrec_lite.language.checkpoint import CheckpointError
+from llmrec_lite.errors import ModelFileError
 from llmrec_lite.language.lora import (
     LoRALinear,
     adapter_state,
@@ -235,7 +235,7 @@ def test_a_file_that_does_not_fit_says_so_and_changes_nothing(tmp_path, make, sp
         spoil(path)
     model = make()
     before = {name: p.clone() for name, p in model.named_parameters()}
-    with pytest.raises(CheckpointError, match=match):
+    with pytest.raises(ModelFileError, match=match):
         load_adapter(model, path)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
@@ -244,7 +244,7 @@ def test_nothing_learned_and_no_room_are_named(tmp_path):
     with pytest.raises(ValueError, match="nothing in the model learns"):
         save_adapter(MLP().requires_grad_(False), tmp_path / "a")
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match="cannot write"):
+    with pytest.raises(ModelFileError, match="cannot write"):
         save_adapter(add_lora(MLP(), ["up"], 2), tmp_path / "file" / "a")
 
 

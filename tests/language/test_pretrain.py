@@ -14,21 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from llmrec_lite.compute import random_seed
 from llmrec_lite.language.attention import TransformerEncoder
-from llmrec_lite.language.batches import batch_rows, random_seed
 from llmrec_lite.language.checkpoint import latest_checkpoint
 from llmrec_lite.language.gpt import GPT, GPTConfig
-from llmrec_lite.language.objectives import explain_out_of_memory
-from llmrec_lite.language.pretrain import (
-    History,
-    MaskedLM,
-    PretrainConfig,
-    cosine_schedule,
-    mask_tokens,
-    pack,
-    perplexity,
-    pretrain,
-)
+from llmrec_lite.language.objectives import MaskedLM, batch_rows, explain_out_of_memory, mask_tokens, pack, perplexity
+from llmrec_lite.language.pretrain import PretrainConfig, cosine_schedule, pretrain
+from llmrec_lite.language.trainer import TrainingHistory
 
 ROOT = Path(__file__).parents[2]
 CONFIG = PretrainConfig(steps=12, batch_size=4, warmup=2, valid_every=5, checkpoint_every=5, device="cpu")
@@ -56,11 +48,11 @@ def some_rows(n: int = 10, vocab: int = 11, length: int = 6, seed: int = 0) -> T
     return torch.randint(vocab, (n, length + 1), generator=torch.Generator().manual_seed(seed))
 
 
-def run(model: nn.Module, config: PretrainConfig = CONFIG, **more) -> History:
+def run(model: nn.Module, config: PretrainConfig = CONFIG, **more) -> TrainingHistory:
     return pretrain(model, some_rows(), some_rows(3, seed=1), config, progress=False, **more)
 
 
-def values(history: History) -> tuple[list[float], ...]:
+def values(history: TrainingHistory) -> tuple[list[float], ...]:
     """All but the seconds, which no two runs share."""
     return (
         history.train_losses,
@@ -259,7 +251,7 @@ def test_a_masked_model_learns_from_both_sides():
 
 @pytest.mark.parametrize("objective", ["causal", "masked"])
 def test_a_batch_in_pieces_is_the_same_update(objective):
-    def train(accumulate: int) -> tuple[nn.Module, History]:
+    def train(accumulate: int) -> tuple[nn.Module, TrainingHistory]:
         model = Tiny(dropout=0.0)
         config = replace(CONFIG, batch_size=12, accumulate=accumulate, clip_norm=0.5)
         return model, run(model, config, objective=objective, mask_id=0)
@@ -340,7 +332,7 @@ def test_the_history_as_a_table():
     assert frame["valid_loss"].dropna().index.tolist() == [5, 10, 12]
     assert frame["learning_rate"].max() == CONFIG.learning_rate
     assert (frame["seconds"] > 0).all()
-    assert len(History().frame()) == 0
+    assert len(TrainingHistory().frame()) == 0
 
 
 def test_on_step_watches_and_may_stop():
@@ -467,7 +459,7 @@ def test_a_model_that_gives_no_logits_is_refused():
 
 
 def interrupted(step: int):
-    def stop(done: int, history: History) -> None:
+    def stop(done: int, history: TrainingHistory) -> None:
         if done == step:
             raise KeyboardInterrupt
 

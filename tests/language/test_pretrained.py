@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
 
 from llmrec_lite import assets
+from llmrec_lite.errors import ModelFileError
 from llmrec_lite.language import pretrained
 from llmrec_lite.language.gpt import GPT, GPTConfig
-from llmrec_lite.language.llama_files import read_config, their_name
-from llmrec_lite.language.pretrained import PretrainedError, smollm2_folder
+from llmrec_lite.language.pretrained import read_config, smollm2_folder, their_name
 
 SMALL = GPTConfig(vocab_size=20, d=16, layers=2, heads=4, kv_heads=2, d_ff=24, tied=False, end_tokens=(3, 4))
 
@@ -65,7 +65,7 @@ def test_shards_and_half_precision(folder):
         assert weight.dtype == torch.float32
         assert torch.equal(weight, weights[their_name(name)].bfloat16().float())
     (folder / "part-1.safetensors").unlink()
-    with pytest.raises(PretrainedError, match=r"holds no part-1\.safetensors"):
+    with pytest.raises(ModelFileError, match=r"holds no part-1\.safetensors"):
         GPT.from_pretrained(folder)
 
 
@@ -101,13 +101,13 @@ def test_older_and_newer_spellings_of_config(folder):
 )
 def test_a_config_that_does_not_fit(folder, changes, said):
     _edit(folder, **changes)
-    with pytest.raises(PretrainedError, match=said):
+    with pytest.raises(ModelFileError, match=said):
         GPT.from_pretrained(folder)
 
 
 def test_files_that_are_missing_or_damaged(folder):
     def said(match: str) -> None:
-        with pytest.raises(PretrainedError, match=match):
+        with pytest.raises(ModelFileError, match=match):
             GPT.from_pretrained(folder)
 
     weights = folder / "model.safetensors"
@@ -131,10 +131,10 @@ def test_files_that_are_missing_or_damaged(folder):
 
 def test_a_model_that_is_nowhere(monkeypatch, tmp_path):
     for name in ("no such folder", tmp_path / "nothing", "smollm3"):
-        with pytest.raises(PretrainedError, match="There is no folder"):
+        with pytest.raises(ModelFileError, match="There is no folder"):
             GPT.from_pretrained(name)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(PretrainedError, match=r"the hub did not give .* \(LocalEntryNotFoundError\)\. Check the id"):
+    with pytest.raises(ModelFileError, match=r"the hub did not give .* \(LocalEntryNotFoundError\)\. Check the id"):
         GPT.from_pretrained("nobody/no-such-model-at-all")
 
 
@@ -203,7 +203,7 @@ def test_a_conversion_that_fails_leaves_nothing_behind(conversions, tmp_path, mo
         raise OSError("No space left on device")
 
     monkeypatch.setattr(pretrained, "_convert", full)
-    with pytest.raises(PretrainedError, match=r"No space left on device\. Make room there"):
+    with pytest.raises(ModelFileError, match=r"No space left on device\. Make room there"):
         smollm2_folder()
     assert not (tmp_path / "smollm2-safetensors").exists()
     assert not (tmp_path / ".smollm2-safetensors.part").exists()

@@ -7,8 +7,8 @@ from torch import nn
 from torch.func import functional_call
 
 from llmrec_lite.meta.features import RatingNetwork
+from llmrec_lite.meta.learners import JointTraining, masked_mse, predict_all
 from llmrec_lite.meta.maml import MAML, head_of, query_losses
-from llmrec_lite.meta.objective import JointTraining, masked_mse, predict_all
 from llmrec_lite.meta.tasks import Batch, Task, collate
 
 ORDERS, PATHS = (1, 2), ("loop", "vmap", "stacked")

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
+from book.experiments.ch14_ratings import PreferenceEstimator, person_features, with_person
 from llmrec_lite.meta.maml import MAML
-from llmrec_lite.meta.melu import PreferenceEstimator, person_features, with_person
 from llmrec_lite.meta.tasks import Task
 
 

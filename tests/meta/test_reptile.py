@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from llmrec_lite.meta import reptile
 from llmrec_lite.meta.features import RatingNetwork
-from llmrec_lite.meta.objective import JointTraining, masked_mse
+from llmrec_lite.meta.learners import JointTraining, masked_mse
 from llmrec_lite.meta.reptile import Reptile
 from llmrec_lite.meta.tasks import Task, collate
 

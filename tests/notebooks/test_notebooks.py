@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmrec_lite.checks.__main__ import check_file, check_names
+from book.tools.checks.__main__ import check_file, check_names
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = [*sorted(FOLDER.glob("*.ipynb")), *sorted(FOLDER.glob("assignments/*.ipynb"))]

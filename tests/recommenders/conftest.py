@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from llmrec_lite import Dataset, recommenders
-from llmrec_lite.recommenders.text import TfidfEncoder
+from llmrec_lite.language.text_recommender import TfidfEncoder
 
 # Everything else runs at its default settings.
 QUICK = {

@@ -11,15 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
+from sklearn.exceptions import NotFittedError
 
 from llmrec_lite import Dataset, UnknownIdError, recommenders
-from llmrec_lite.recommenders.base import (
-    NotFittedError,
-    RatingPredictor,
-    Recommender,
-    histories_to_matrix,
-    top_k_unseen,
-)
+from llmrec_lite.recommenders.base import RatingPredictor, Recommender, histories_to_matrix, top_k_unseen
 
 MODELS = recommenders.MODELS
 FOLD_IN = [name for name in MODELS if hasattr(getattr(recommenders, name), "score_new")]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from llmrec_lite import Dataset
-from llmrec_lite.recommenders.neural import NeuMF, NeuMFNet, pick_device
+from llmrec_lite.compute import pick_device
+from llmrec_lite.recommenders.neural import NeuMF, NeuMFNet
 
 
 def test_auto_takes_what_there_is_and_a_name_is_kept():

@@ -4,11 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.exceptions import NotFittedError
 
 from llmrec_lite import Dataset, evaluate, splits
-from llmrec_lite.recommenders.base import NotFittedError
-from llmrec_lite.recommenders.networks import CaserNet, GRUNet, SASRecBlock, SASRecNet
-from llmrec_lite.recommenders.sequential import DecayedBigram, SASRec, SequenceRecommender, histories_to_sequences
+from llmrec_lite.recommenders.sequential import (
+    CaserNet,
+    DecayedBigram,
+    GRUNet,
+    SASRec,
+    SASRecBlock,
+    SASRecNet,
+    SequenceRecommender,
+    histories_to_sequences,
+)
 
 NETWORKS = {
     "caser": lambda: CaserNet(10, d=8, dropout=0.5),

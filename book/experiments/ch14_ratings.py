@@ -1,0 +1,265 @@
+"""Experiments of chapter 14 on stars; see `book.experiments` for the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from book.experiments.ch12_maml import INNER, RULES, USED
+from book.experiments.registry import experiment
+from book.experiments.study import FINE_TUNING, L2, Study, contenders, trained_jointly
+from llmrec_lite.data import Dataset, load_movielens
+from llmrec_lite.language.encoder import TextEncoder
+from llmrec_lite.meta.baselines import FACTORS, ORDERS, QUERY, SHARES, Answer, Tasks, adapting, each, ridge
+from llmrec_lite.meta.bayesian_mf import LearnedPrior, learn_prior, posterior
+from llmrec_lite.meta.cold_start import ColdStartRecommender, answers, of_queries
+from llmrec_lite.meta.features import RatingNetwork, item_features
+from llmrec_lite.meta.learners import JointTraining
+from llmrec_lite.meta.maml import MAML
+from llmrec_lite.meta.tasks import SHOTS, Task, age_bands, nested_tasks, split_users, user_tasks
+from llmrec_lite.meta.user_attention import Order
+
+
+def person_features(users: pd.DataFrame) -> np.ndarray:
+    """Describe people by gender, band of age and occupation, as far as the table has them.
+
+    Returns:
+        (n_users, p) float32; each of the three has mean square 1 in total over the people. No columns where the
+        table has none of the three.
+    """
+    told = {name: users[name].astype(str) for name in ("gender", "occupation") if name in users}
+    if "age" in users:
+        told["age"] = pd.Series(age_bands(users["age"].to_numpy()))
+    blocks = [np.empty((len(users), 0))]
+    for column in told.values():
+        block = pd.get_dummies(column).to_numpy(float)
+        block = block - block.mean(0)
+        size = np.sqrt(np.square(block).sum(1).mean())
+        blocks.append(block / size if size > 0 else block)
+    return np.hstack(blocks).astype(np.float32)
+
+
+def with_person(tasks: Sequence[Task], people: np.ndarray) -> list[Task]:
+    """Append to each input of a task the features of the person whose task it is.
+
+    Args:
+        tasks: of `user_tasks`, with inputs (k, d).
+        people: (n_users, p), see `person_features`.
+
+    Returns:
+        The same tasks with inputs (k, d + p).
+    """
+
+    def joined(x: np.ndarray, owner: object) -> np.ndarray:
+        mine = people[int(str(owner))]
+        return np.hstack([x, np.broadcast_to(mine, (len(x), len(mine)))])
+
+    return [
+        replace(task, support_x=joined(task.support_x, task.owner), query_x=joined(task.query_x, task.owner))
+        for task in tasks
+    ]
+
+
+class PreferenceEstimator(MAML):
+    """MeLU: an embedding of item and person that is the same for all, and layers above it that adapt to each person.
+
+    Lee et al., KDD 2019, algorithm 1: the layers that decide take a few steps on a person's support; the embedding
+    learns from the queries only. Their published code loads the adapted weights back into the network, which cuts the
+    way from the query to the beginning (chapter 12); this one keeps it.
+
+    Args:
+        d: length of the inputs, column 0 the item's mean rating (`item_features`).
+        hidden: units of the embedding, then of the layers that decide.
+        inner_lr: step size of the adaptation.
+        inner_steps: how many steps it takes.
+        seed: of the first weights and of the order of the tasks.
+        options: of `MAML`.
+
+    Raises:
+        ValueError: there is no layer between embedding and head.
+    """
+
+    def __init__(
+        self,
+        d: int,
+        hidden: tuple[int, ...] = (64, 64, 64),
+        inner_lr: float = 0.05,
+        inner_steps: int = 5,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        if len(hidden) < 2:
+            raise ValueError(f"hidden={hidden} needs two numbers or more: of the embedding, and of what decides")
+        deciding = tuple(f"hidden.{i}." for i in range(1, len(hidden)))
+        network = RatingNetwork(d, hidden, seed)
+        super().__init__(network, inner_lr, inner_steps, parameters=(*deciding, "head"), seed=seed, **options)
+
+
+@experiment
+def cold_start() -> dict[str, Any]:
+    """Stars of new users from 0 to 20 ratings: a learned prior, MeLU's idea, and the baselines of Part III.
+
+    Two deals of five folds, so that each user is judged twice; 60, 20 and 20 of 100 are meta-train, meta-validation,
+    meta-test. Users with 30 ratings or more are judged, by ten ratings drawn from those after their 20th, the same for
+    all K and both orders. All settings are chosen for each K on meta-validation users; intervals are over users, the
+    mean of whose two errors is drawn.
+
+    MeLU is trained in four settings and used with 1, 5 or 10 steps; joint training has twelve as well.
+
+    "second": the second deal alone. The form of the prior (eight factors, which features) was settled while looking at
+    folds of the first; the second has the same people with other teachers.
+    """
+    data = load_movielens()
+    vectors, people = TextEncoder().encode(data.items["text"].tolist()), person_features(data.users)
+    study = Study()
+    for deal, fold in tqdm([(deal, fold) for deal in range(2) for fold in range(5)], desc="folds"):
+        train, valid, test = split_users(data, SHARES, seed=deal, fold=fold)
+        seed = 5 * deal + fold
+        features = item_features(train, vectors, seed=seed)
+        joint = [trained_jointly(train, valid, features, seed, rate, 3) for rate in (3e-3, 1e-3)]
+        known = contenders(joint[0], JointTraining(RatingNetwork(features.shape[1], seed=seed)))
+        tuned = [adapting(one, *setting) for one in joint for setting in FINE_TUNING]
+        for order in ORDERS:
+            known_tasks = [nested_tasks(part, SHOTS, QUERY, 0, order) for part in (valid, test)]
+            by_index = partial(_by_index, places=_places(known_tasks))
+            full = ColdStartRecommender(order=order, seed=seed).fit_on(train, valid)
+            melu = _melu(train, valid, features, people, order, seed)
+            ways = {name: known[name] for name in RULES} | {"joint training + fine-tuning": tuned}
+            ways["MeLU"] = [_with_person(adapting(one, steps=steps), people) for one in melu for steps in USED]
+            ways["learned prior"] = [by_index(_starred(full))]
+            study.judge(ways, valid, test, features, order, seed)
+    table = study.table("ridge on factors", "joint training + fine-tuning", "item mean")
+    second = study.table("ridge on factors", "joint training + fine-tuning", folds=slice(5, None))
+    return {"table": table, "second": second, "chosen": study.chosen}
+
+
+@experiment
+def prior_parts() -> dict[str, Any]:
+    """Take the learned prior to pieces: factors that are fixed or drawn, features of items, evidence, offset.
+
+    Splits, people, questions and choices of `cold_start`. A prior learned on fixed factors, of 32 or 8 numbers, fitted
+    with the people that the prior is learned from or with the other half of meta-train; with the items drawn as well,
+    eight numbers; with features of the items, one block after the other (number of ratings, genres, text); with
+    the evidence chosen by episodes, the offset, and both.
+
+    "evidence": what was chosen in each split.
+    """
+    data = load_movielens()
+    vectors = TextEncoder().encode(data.items["text"].tolist())
+    study, settings = Study(), []
+    for deal, fold in tqdm([(deal, fold) for deal in range(2) for fold in range(5)], desc="folds"):
+        train, valid, test = split_users(data, SHARES, seed=deal, fold=fold)
+        seed = 5 * deal + fold
+        features = item_features(train, vectors, seed=seed)
+        half = np.isin(train.user_index, np.unique(train.user_index)[::2])
+        one, other = (train.with_interactions(train.interactions[rows]) for rows in (half, ~half))
+        eight, apart = item_features(train, factors=8, seed=seed), item_features(other, factors=8, seed=seed)
+        fixed = {
+            "prior on 32 factors": _fixed_factors(train, features[:, :1], features[:, FACTORS]),
+            "prior on 8 factors": _fixed_factors(train, eight[:, :1], eight[:, -8:]),
+            "prior on 8 factors of other people": _fixed_factors(one, eight[:, :1], apart[:, -8:]),
+        }
+        count, genres = features[:, 1:2], features[:, 2 : FACTORS.start]
+        blocks = {"items drawn": count[:, :0], "+ number of ratings": count, "+ genres": np.hstack([count, genres])}
+        drawn = {name: LearnedPrior(seed=seed).fit(train, block) for name, block in blocks.items()}
+        for order in ORDERS:
+            known_tasks = [nested_tasks(part, SHOTS, QUERY, 0, order) for part in (valid, test)]
+            by_index = partial(_by_index, places=_places(known_tasks))
+            full = ColdStartRecommender(order=order, seed=seed).fit_on(train, valid)
+            ridges = [each(partial(ridge, l2=l2, columns=FACTORS)) for l2 in L2]
+            ways = {"ridge on factors": ridges, "ridge on factors + offset": _shifted(ridges, valid, features, order)}
+            ways |= {name: [by_index(rule)] for name, rule in fixed.items()}
+            ways |= {name: [by_index(partial(answers, prior))] for name, prior in drawn.items()}
+            ways["+ text"] = [by_index(partial(answers, full.prior_))]
+            settings_ = full.settings_
+            offsets = {k: (1.0, full.offsets_[k][1.0]) for k in SHOTS}
+            ways["+ evidence"] = [by_index(_with_settings(full, {k: (e, 0.0) for k, (e, _) in settings_.items()}))]
+            ways["+ offset"] = [by_index(_with_settings(full, offsets))]
+            ways["+ both"] = [by_index(_starred(full))]
+            study.judge(ways, valid, test, features, order, seed)
+            settings += [{"order": order, "k": k, "evidence": e, "offset": c} for k, (e, c) in settings_.items()]
+    return {"table": study.table("ridge on factors"), "evidence": settings}
+
+
+def _with_settings(model: ColdStartRecommender, settings: dict[int, tuple[float, float]]) -> Answer:
+    """Answer as the model would with other settings, which are put in for the time of an answer."""
+
+    def answer(tasks: Tasks) -> np.ndarray:
+        own, model.settings_ = model.settings_, settings
+        try:
+            return _starred(model)(tasks)
+        finally:
+            model.settings_ = own
+
+    return answer
+
+
+def _melu(
+    train: Dataset, valid: Dataset, features: np.ndarray, people: np.ndarray, order: Order, seed: int
+) -> list[PreferenceEstimator]:
+    """Train in the settings that chapter 12 gave its learners, by the same tasks, updates and looks."""
+    to_learn, to_stop = (
+        with_person([t for k in SHOTS[1:] for t in nested_tasks(part, SHOTS, QUERY, seed, order, features)[k]], people)
+        for part in (train, valid)
+    )
+    d = features.shape[1] + people.shape[1]
+    options: dict[str, Any] = {"steps": 300, "valid_every": 100, "seed": seed}
+    return [
+        PreferenceEstimator(d, inner_lr=rate, inner_steps=steps, **options).meta_fit(to_learn, to_stop)
+        for rate, steps in INNER
+    ]
+
+
+def _with_person(answer: Answer, people: np.ndarray) -> Answer:
+    return lambda tasks: answer(with_person(tasks, people))
+
+
+def _places(parts: Sequence[dict[int, list[Task]]]) -> dict[tuple[object, int], Task]:
+    """Find a task whose inputs are item indices by its owner and the size of its support."""
+    return {(task.owner, k): task for part in parts for k, tasks in part.items() for task in tasks}
+
+
+def _by_index(answer: Answer, places: dict[tuple[object, int], Task]) -> Answer:
+    """Answer tasks of features by the same tasks of item indices."""
+    return lambda tasks: answer([places[task.owner, len(task.support_y)] for task in tasks])
+
+
+def _starred(model: ColdStartRecommender) -> Answer:
+    return lambda tasks: of_queries(model.stars([(task.support_x, task.support_y) for task in tasks])[0], tasks)
+
+
+def _fixed_factors(people: Dataset, means: np.ndarray, factors: np.ndarray) -> Answer:
+    """Answer by a prior over weights on a constant and factors, learned from all that some people rated.
+
+    Args:
+        people: whose ratings.
+        means: (n_items, 1) of the items.
+        factors: (n_items, f).
+    """
+    x = np.c_[np.ones(len(factors)), factors].astype(float)
+    tasks = [(x[t.support_x], t.support_y - means[t.support_x, 0]) for t in user_tasks(people, 10**6, 1)]
+    mean, precision, noise = learn_prior(tasks)
+
+    def rule(task: Task) -> np.ndarray:
+        y = (task.support_y - means[task.support_x, 0]).astype(float)
+        w, _ = posterior(mean, precision, x[task.support_x], y, noise)
+        return means[task.query_x, 0] + x[task.query_x] @ w
+
+    return each(rule)
+
+
+def _shifted(ways: Sequence[Answer], valid: Dataset, features: np.ndarray, order: Order) -> list[Answer]:
+    """Add to each answer by how much it is too low in the mean over meta-validation users, for each K."""
+    parts = nested_tasks(valid, SHOTS, QUERY, 0, order, features)
+
+    def shifted(answer: Answer) -> Answer:
+        offset = {k: (np.stack([t.query_y for t in tasks]) - answer(tasks)).mean() for k, tasks in parts.items()}
+        return lambda tasks: answer(tasks) + offset[len(tasks[0].support_y)]
+
+    return [shifted(answer) for answer in ways]

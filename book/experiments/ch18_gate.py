@@ -1,0 +1,213 @@
+"""Experiments of chapter 18 on what is known of people and films; see `book.experiments` for the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from tqdm.auto import tqdm
+
+from book.experiments.ch18_fusion import CROWD, SHARE_GRID, TEXT, Scores, pair
+from book.experiments.registry import experiment
+from llmrec_lite import splits
+from llmrec_lite.data import Dataset, load_movielens
+from llmrec_lite.evaluate import compare, evaluate
+from llmrec_lite.language.encoder import TextEncoder
+from llmrec_lite.llma.fusion import FusedRecommender, fuse
+from llmrec_lite.llma.weights import HeldOut, learn_weights
+from llmrec_lite.meta.baselines import ORDERS, SHARES, mean_interval
+from llmrec_lite.meta.cold_start import AUTOENCODERS
+from llmrec_lite.meta.tasks import SHOTS, split_users
+from llmrec_lite.meta.user_attention import chosen, first_ten
+from llmrec_lite.metrics import ndcg_at_k
+from llmrec_lite.recommenders import DenoisingAutoencoder, Popularity, TextRecommender
+from llmrec_lite.recommenders.base import top_k_unseen
+
+
+def _pooled(values: Mapping[tuple[Any, ...], list[np.ndarray]], keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return a row for each kind of list: its mean over all people of all folds."""
+    return [
+        dict(zip(keys, key, strict=True)) | {"ndcg": float(np.nanmean(np.concatenate(v)))} for key, v in values.items()
+    ]
+
+
+def _lead(values: Mapping[tuple[Any, ...], list[np.ndarray]], first: Any, second: Any) -> dict[str, float]:
+    gap = np.concatenate(values[first]) - np.concatenate(values[second])
+    gap = gap[np.isfinite(gap)]
+    low, high = mean_interval(gap)
+    return {"difference": float(gap.mean()), "low": low, "high": high}
+
+
+@experiment
+def fused_new_users() -> dict[str, Any]:
+    """Find the share a of the text for people of whom K choices are known, on other people.
+
+    Five folds of 60, 20 and 20 of 100 people. All settings are chosen for each K on the 20 of validation: strength of
+    the autoencoder and of the ridge on texts, a, and the three weights with popularity (here the share of the people
+    who chose a film after their first K). "fixed a" is that of K = 20 for all K.
+    """
+    data = load_movielens()
+    found: dict[tuple[str, int, str], list[np.ndarray]] = {}
+    curves: dict[tuple[str, int, float], list[np.ndarray]] = {}
+    choices = []
+    for fold in tqdm(range(5), desc="folds"):
+        parts = split_users(data, SHARES, seed=0, fold=fold)
+        maps: dict[str, list[np.ndarray]] = {
+            CROWD: [DenoisingAutoencoder(*setting).fit(parts[0]).weights_ for setting in AUTOENCODERS],
+            TEXT: [_text_map(parts[0], l2) for l2 in (1.0, 3.0, 10.0, 30.0, 100.0)],
+        }
+        for order in ORDERS:
+            for k in SHOTS[:0:-1]:  # from many to few: the fixed a is that of the most
+                by_place = chosen(parts[0], k, order)[2].mean(0)
+                told = [chosen(part, k, order, least=30 - k)[1:] for part in parts[1:]]
+                maps_k = {}
+                for name, some in maps.items():
+                    tried = [_list_ndcg(told[0][0] @ weights, *told[0]).mean() for weights in some]
+                    maps_k[name] = some[int(np.argmax(tried))]
+                scored = [
+                    {name: given @ weights for name, weights in maps_k.items()}
+                    | {"popularity": np.tile(by_place, (len(given), 1))}
+                    for given, _ in told
+                ]
+                grid = [
+                    np.stack([_list_ndcg(fuse_open(scores, pair(a), given), given, rest) for a in SHARE_GRID])
+                    for scores, (given, rest) in zip(scored, told, strict=True)
+                ]
+                place = int(grid[0].mean(1).argmax())
+                known, later = (sparse.csr_array(part) for part in told[0])
+                held = HeldOut.of(scored[0], known, later, np.zeros(data.n_items))
+                weights = learn_weights([held])
+                given, rest = told[1]
+                if k == max(SHOTS):
+                    fixed = place
+                values = {name: _list_ndcg(scores, given, rest) for name, scores in scored[1].items()}
+                values |= {"a of this K": grid[1][place], "fixed a": grid[1][fixed]}
+                values["three weights of this K"] = _list_ndcg(fuse_open(scored[1], weights, given), given, rest)
+                for name, one in values.items():
+                    found.setdefault((order, k, name), []).append(one)
+                for a, one in zip(SHARE_GRID, grid[1], strict=True):
+                    curves.setdefault((order, k, float(a)), []).append(one)
+                choices.append({"order": order, "k": k, "fold": fold, "a": SHARE_GRID[place], **weights})
+    table = _pooled(found, ("order", "k", "model"))
+    for row in table:
+        for rival in (TEXT, CROWD, "popularity", "fixed a"):
+            lead = _lead(found, (row["order"], row["k"], row["model"]), (row["order"], row["k"], rival))
+            row |= {f"{column} over {rival}": value for column, value in lead.items()}
+    return {"table": table, "curves": _pooled(curves, ("order", "k", "a")), "chosen": choices}
+
+
+def _text_map(train: Dataset, l2: float) -> np.ndarray:
+    """Return what turns choices into scores by texts, (n_items, n_items)."""
+    model = TextRecommender(TextEncoder(), l2=l2).fit(train)
+    return (model.solution_.T @ model.items_.T).astype(np.float32)
+
+
+def fuse_open(scores: Scores, weights: Mapping[str, float], given: np.ndarray) -> np.ndarray:
+    """Fuse the parts that have a weight, on scales of what is not known yet."""
+    return fuse({name: scores[name] for name in weights}, weights, "zscore", given == 0)
+
+
+def _list_ndcg(scores: np.ndarray, given: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    return ndcg_at_k(first_ten(scores, given), sparse.csr_array(rest), 10)
+
+
+@experiment
+def fused_gate() -> dict[str, Any]:
+    """Compare a gate that is learned inside train with the same fusion without one, and with the parts alone.
+
+    Three draws, each in three ways: a quarter of the users keep 0 to 20 of their interactions, and are judged by the
+    others; a fifth of the films keep 0 to 10 of theirs, and are ranked among themselves; and the benchmark's kind of
+    split. Parts: MiniLM's ridge, the autoencoder, popularity, with the benchmark's settings.
+    """
+    data = load_movielens()
+    parts = {
+        TEXT: TextRecommender(TextEncoder(), l2=3.0),
+        CROWD: DenoisingAutoencoder(dropout=0.5, l2=700.0),
+        "popularity": Popularity(),
+    }
+    everybody, everything = np.full(data.n_users, np.inf), np.full(data.n_items, np.inf)
+    table = []
+    for draw in tqdm(range(3), desc="draws"):
+        rng = np.random.default_rng([7, draw])
+        few_users, few_items = everybody.copy(), everything.copy()
+        some = rng.permutation(data.n_users)[: data.n_users // 4]
+        few_users[some] = rng.choice((0, 1, 3, 5, 10, 20), len(some))
+        films = rng.permutation(data.n_items)[: data.n_items // 5]
+        few_items[films] = rng.choice((0, 1, 3, 10), len(films))
+        ways = {
+            "new users": (splits.thin(data, few_users, everything, seed=draw), None),
+            "new films": (splits.thin(data, everybody, few_items, seed=draw), films),
+            "as usual": (splits.recommenders_split(data, seed=42 + draw), None),
+        }
+        for way, ((train, test), candidates) in ways.items():
+            models: dict[str, Any] = {
+                "gate": FusedRecommender(parts, gate=True),
+                "no gate": FusedRecommender(parts),
+                **parts,
+            }
+            reports = {
+                name: evaluate(model.fit(train), train, test, candidates=candidates, name=name)
+                for name, model in models.items()
+            }
+            for name, report in reports.items():
+                lead = compare(report, reports["no gate"]).loc["ndcg"]
+                row = {"draw": draw, "way": way, "model": name, "ndcg": report.mean["ndcg"]}
+                table.append(row | {f"{c} over no gate": lead[c] for c in ("difference", "low", "high")})
+    return {"table": table}
+
+
+@experiment
+def fused_new_items() -> dict[str, Any]:
+    """Find the share a of the text for films that n people have met: these films ranked among themselves.
+
+    Five draws. Two fifths of the films keep n of their ratings; a is chosen on the one fifth and used on the other.
+    Films that the catalogue has twice are left out, or a new film could be known from its twin.
+    """
+    data = load_movielens()
+    data = data.with_interactions(data.interactions[~data.items["text"].duplicated().to_numpy()[data.item_index]])
+    encoder = TextEncoder()
+    found: dict[tuple[int, str], list[np.ndarray]] = {}
+    curves: dict[tuple[int, float], list[np.ndarray]] = {}
+    choices = []
+    everybody = np.arange(data.n_users)
+    for draw in tqdm(range(5), desc="draws"):
+        films = np.random.default_rng(draw).permutation(np.unique(data.item_index))
+        fifth = len(films) // 5
+        groups = films[:fifth], films[fifth : 2 * fifth]
+        for n in (0, 1, 3, 10, 30):
+            most = np.full(data.n_items, np.inf)
+            most[np.concatenate(groups)] = n
+            train, removed = splits.thin(data, np.full(data.n_users, np.inf), most, seed=draw)
+            models = {TEXT: TextRecommender(encoder, l2=3.0), CROWD: DenoisingAutoencoder(dropout=0.5, l2=700.0)}
+            scores = {name: model.fit(train).score(everybody) for name, model in models.items()}
+            seen, later = train.matrix().toarray() > 0, removed.matrix()
+            grid = []
+            for group in groups:
+                closed = seen | ~np.isin(np.arange(data.n_items), group)
+                wanted = later.multiply(~closed).tocsr()
+                # Equal scores go by a random order: that of the catalogue knows what is popular.
+                order = np.random.default_rng(draw).permutation(data.n_items)
+                ranked = [np.where(closed, -np.inf, _fuse_z(scores, a, seen))[:, order] for a in SHARE_GRID]
+                lists = [order[top_k_unseen(row, None, 10)[0]] for row in ranked]
+                grid.append(np.stack([ndcg_at_k(one, wanted, 10) for one in lists]))
+            means = np.nanmean(grid[0], 1)
+            place = int(np.flatnonzero(means >= means.max() - 1e-9)[-1])  # where the crowd says nothing, a is 1
+            for name, index in ((TEXT, len(SHARE_GRID) - 1), (CROWD, 0), ("a of this n", place)):
+                found.setdefault((n, name), []).append(grid[1][index])
+            for a, one in zip(SHARE_GRID, grid[1], strict=True):
+                curves.setdefault((n, float(a)), []).append(one)
+            choices.append({"n": n, "draw": draw, "a": SHARE_GRID[place]})
+    # A user is one person in all five draws.
+    by_user = {key: [np.nanmean(np.stack(values), 0)] for key, values in found.items()}
+    table = _pooled(by_user, ("n", "model"))
+    for row in table:
+        for rival in (TEXT, CROWD):
+            lead = _lead(by_user, (row["n"], row["model"]), (row["n"], rival))
+            row |= {f"{column} over {rival}": value for column, value in lead.items()}
+    return {"table": table, "curves": _pooled(curves, ("n", "a")), "chosen": choices}
+
+
+def _fuse_z(scores: Scores, a: float, seen: np.ndarray) -> np.ndarray:
+    return fuse(scores, pair(a), "zscore", ~seen)

@@ -1,0 +1,1 @@
+"""What builds and checks the book: the site, the notebooks, the reader's machine."""

@@ -1,0 +1,87 @@
+"""Chapter 10: the command `llmrec finetune`: its options, and what it prints; `finetune_job` does the work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def finetune_command(
+    out: Annotated[Path, typer.Option(help="Folder of the result: model.safetensors, history.csv, report.json.")],
+    model: Annotated[str, typer.Option(help="minilm, smollm2 (far slower), a folder, or an id of the hub.")] = "minilm",
+    train: Annotated[
+        str | None,
+        typer.Option(help="What learns: head, full, top<k> layers, lora, lora-top<k>. lora-top2 (smollm2: 4) else."),
+    ] = None,
+    examples: Annotated[int, typer.Option(min=2, help="Most examples to learn from, drawn at random.")] = 512,
+    epochs: Annotated[float, typer.Option(help="Passes over them.")] = 3,
+    batch_size: Annotated[int, typer.Option(help="Examples an update.")] = 16,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Left out: 0.01 for head, 0.003 for lora, 0.0002 for top<k>, 0.00005 for full.")
+    ] = None,
+    accumulate: Annotated[int, typer.Option(help="Pieces a batch is computed in, to need less memory.")] = 1,
+    patience: Annotated[
+        int, typer.Option(help="Stop after so many epochs without a new best, and keep the best; 0 for neither.")
+    ] = 2,
+    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto (bfloat16 on cuda), float32 or bfloat16.")] = "auto",
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Need less memory, and a third more time.")
+    ] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile; it pays on long trainings.")] = False,
+    log_dir: Annotated[str | None, typer.Option(help="Folder for event files of TensorBoard.")] = None,
+    texts: Annotated[Path | None, typer.Option(help="Your texts, CSV, TSV or Parquet: text, label (0 or 1).")] = None,
+    interactions: Annotated[
+        Path | None, typer.Option(help="Your ratings, CSV, TSV or Parquet: user_id, item_id, rating[, timestamp].")
+    ] = None,
+    items: Annotated[Path | None, typer.Option(help="CSV, TSV or Parquet: item_id[, title, year, genres].")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
+) -> None:
+    """Teach a language model to answer yes or no, and measure it on what it has not seen.
+
+    It learns whether a user likes a film (rates it 4 or more), told ten ratings before, from MovieLens or from your
+    --interactions; training, validation and test have other users. Or an encoder learns the labels of your --texts,
+    dealt out at random, 70, 10 and 20 of 100. At most 100 examples validate and 500 test.
+
+    Stop it with Ctrl-C, or kill it: the same command goes on from the last checkpoint and ends with the same weights.
+    When it has finished, the same command shows its report. Other settings need another --out.
+    """
+    options = {name: value for name, value in locals().items() if name not in ("out", "as_json")}
+    # Standard output may be JSON for another program.
+    screen = Console(stderr=as_json, soft_wrap=True, markup=False, highlight=False)
+    try:
+        from llmrec_lite.cli.finetune_job import run_job  # torch: `llmrec --help` does without it
+
+        report = run_job(out, screen.print, **options)
+    except KeyboardInterrupt:
+        steps = [int(path.name[5:]) for path in out.glob("checkpoint/step-*")]
+        then = f"goes on from step {max(steps)}" if steps else "begins anew, for there is no checkpoint yet"
+        typer.echo(f"llmrec: stopped; the same command {then}", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False, indent=1))
+    else:
+        _show(report, out, screen)
+
+
+def _show(report: dict[str, Any], out: Path, screen: Console) -> None:
+    found = report["metrics"]
+    screen.print(
+        f"{found['steps']} steps done; validation was best after step {found['best_step']}. The weights are those of "
+        f"step {found['kept_step']}, validation loss {found['valid_loss']:.4f}."
+    )
+    table = Table("on test", "AUC", "95% interval")
+    rows = dict(found["test"])
+    if lead := found["lead"]:
+        rows[f"lead over {lead['over']}"] = lead
+    for name, row in rows.items():
+        table.add_row(name, f"{row['auc']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}")
+    screen.print(table)
+    load = f"from llmrec_lite.cli.finetune_job import load_finetuned; model = load_finetuned({str(out)!r})"
+    screen.print(f"In Python: {load}")

@@ -1,0 +1,130 @@
+"""Chapter 19: LLMA from the command line: fit it to your data, recommend with it, measure it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from llmrec_lite.cli.lookup import find_title, find_user
+from llmrec_lite.data import Dataset, interaction_table, load_movielens, read_table
+from llmrec_lite.errors import DataError
+
+screen = Console()
+
+
+def fit_command(
+    out: Annotated[Path, typer.Option(help="Folder of the model; a model that is there is replaced.")],
+    interactions: Annotated[
+        Path | None, typer.Option(help="CSV, TSV or Parquet: user_id, item_id[, rating, timestamp]. MovieLens else.")
+    ] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="CSV, TSV or Parquet: item_id[, title, year, genres, text].")
+    ] = None,
+    text: Annotated[bool, typer.Option(help="Read the items' texts with a language model.")] = True,
+    invalid: Annotated[
+        Literal["raise", "drop"], typer.Option(help='Rows with bad values: "raise" an error, or "drop" them.')
+    ] = "raise",
+    order: Annotated[
+        Literal["time", "random"], typer.Option(help='Newcomers tell their first choices, "time", or any, "random".')
+    ] = "time",
+    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+) -> None:
+    """Fit LLMA to MovieLens or to your data, and write it into a folder, whole or not at all."""
+    from llmrec_lite.llma.config import LLMAConfig
+    from llmrec_lite.llma.model import LLMA
+    from llmrec_lite.llma.storage import check_target
+
+    if items is not None and interactions is None:
+        raise DataError("--items needs --interactions too")
+    check_target(out)  # before minutes of work
+    config = LLMAConfig(encoder="minilm" if text else None, order=order, seed=seed)
+    facts = None
+    if interactions is None:
+        from llmrec_lite.knowledge.graph import film_facts
+
+        data = load_movielens()
+        facts = film_facts(data)
+    else:
+        data = Dataset.from_files(interactions, items, invalid=invalid)
+    screen.print(f"Fitting LLMA to {data!r} ...", markup=False, soft_wrap=True)
+    began = time.perf_counter()
+    model = LLMA(config, facts=facts, progress=True).fit(data)
+    model.save(out)
+    told = ", ".join(f"{name} {weight:.2f}" for name, weight in model.fused_.gate_.known.items())
+    screen.print(f"Fitted in {time.perf_counter() - began:.0f} s; weights: {told}.", markup=False, soft_wrap=True)
+    screen.print(f"The model is at {out}. Try: llmrec recommend --model {out} --user ID", markup=False, soft_wrap=True)
+
+
+def load_test(model: Any, path: Path) -> tuple[Dataset, dict[str, int]]:
+    """Read interactions to measure a fitted model by.
+
+    Returns:
+        Those that the model can be measured by, and how many were left out, by reason: of unknown users, of unknown
+        items, and those that the model was fitted on, which it does not recommend again.
+
+    Raises:
+        DataError: the file cannot be read, or the model cannot be measured by any of it.
+    """
+    train = model.train_
+    rows = interaction_table(read_table(path))
+    known_users = pd.Index(train.users["user_id"]).get_indexer(rows["user_id"]) >= 0
+    known_items = pd.Index(train.items["item_id"]).get_indexer(rows["item_id"]) >= 0
+    known = rows[known_users & known_items]
+    if known.empty:
+        raise DataError(
+            f"{path}: none of its {len(rows):,} interactions is of a user and an item that the model knows; write ids "
+            f"as in the training data, such as user {train.users['user_id'].iloc[0]!r} and item "
+            f"{train.items['item_id'].iloc[0]!r}"
+        )
+    found = train.with_interactions(known)
+    fitted_on, pairs = (data.user_index * train.n_items + data.item_index for data in (train, found))
+    again = np.isin(pairs, fitted_on)
+    if again.all():
+        raise DataError(
+            f"{path}: the model was fitted on all of its {len(known):,} interactions, and recommends nothing twice; "
+            "give what came later"
+        )
+    left_out = {
+        "of users that the model has not met": int((~known_users).sum()),
+        "of items that it has not met": int((known_users & ~known_items).sum()),
+        "that it was fitted on": int(again.sum()),
+    }
+    return train.with_interactions(known[~again]), left_out
+
+
+def is_folder(model: str) -> bool:
+    """Tell a folder of a fitted model from the name of a recommender: a name with a slash is meant as a folder."""
+    return Path(model).is_dir() or "/" in model
+
+
+def show_reasons(
+    folder: str, user: str | None, likes: list[str] | None, request: str | None, k: int, as_json: bool
+) -> None:
+    """Recommend with a fitted LLMA, and say why."""
+    from llmrec_lite.llma.model import LLMA  # torch, which most commands do without
+
+    fitted = LLMA.load(folder)
+    data: Any = fitted.train_
+    if likes:
+        history = [(data.items["item_id"].iloc[find_title(data, title)], 5.0) for title in likes]
+        found, whom = fitted.recommend(history=history, k=k), "somebody who likes " + ", ".join(likes)
+    elif request is not None:
+        found, whom = fitted.recommend(request=request, k=k), f"somebody who says {request!r}"
+    else:
+        found, whom = fitted.recommend(user=find_user(data, str(user)), k=k), f"user {user}"
+    if as_json:
+        print(json.dumps(json.loads(found.to_json(orient="records")), ensure_ascii=False, indent=1))
+        return
+    table = Table("", "item", "why", title=f"For {escape(whom)}", title_justify="left")
+    for row in found.itertuples():
+        table.add_row(str(row.rank), escape(row.item), escape(row.reason))
+    screen.print(table if len(found) else f"Nothing to recommend: {escape(whom)} has met every item.")

@@ -1,0 +1,36 @@
+"""Users and items by what was typed on a command line."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import pandas as pd
+
+from llmrec_lite.data import Dataset
+from llmrec_lite.errors import SettingError
+
+
+def find_user(dataset: Dataset, text: str) -> Any:
+    """Return the id that reads like `text`: ids may be numbers, a command line has only strings."""
+    ids = dataset.users["user_id"]
+    matches = ids[ids.astype(str) == text]
+    if matches.empty:
+        some = ", ".join(map(str, ids.head(3)))
+        raise SettingError(f"there is no user {text!r} among the {len(ids):,} users ({some}, ...)")
+    return matches.iloc[0]
+
+
+def find_title(dataset: Dataset, title: str) -> int:
+    """Return the index of the item called `title`, with or without its year; the most popular of several."""
+    labels, titles = dataset.labels().str.casefold(), dataset.items["title"].str.casefold()
+    wanted = title.casefold().strip()
+    matches = pd.Series(range(len(labels)))[(labels == wanted) | (titles == wanted)]
+    if matches.empty:
+        near = difflib.get_close_matches(wanted, labels.tolist(), n=3, cutoff=0.5)
+        inside = labels[labels.str.contains(wanted, regex=False)].index[:3].tolist()
+        similar = list(dict.fromkeys(inside + [labels[labels == n].index[0] for n in near]))[:4]
+        hint = "; did you mean " + " or ".join(dataset.labels()[similar]) + "?" if similar else ""
+        raise SettingError(f"there is no item called {title!r}{hint}")
+    counts = pd.Series(dataset.item_index).value_counts()
+    return int(max(matches, key=lambda index: counts.get(index, 0)))

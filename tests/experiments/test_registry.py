@@ -1,0 +1,191 @@
+"""A result belongs to the code and the data that made it, and says so; what is checked again is compared."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from book.experiments import registry
+from book.experiments.__main__ import app
+from book.tools.code import ROOT
+from llmrec_lite import results
+
+
+@pytest.fixture
+def made_up(monkeypatch, tmp_path):
+    """Experiments instead of the book's."""
+    monkeypatch.setattr(registry, "EXPERIMENTS", {})
+    monkeypatch.setattr(registry, "register_all", lambda: dict(sorted(registry.EXPERIMENTS.items())))
+    monkeypatch.setattr(registry.run, "__defaults__", (tmp_path / "results",))
+    monkeypatch.setattr(registry.check, "__defaults__", (None, tmp_path / "results"))
+
+    @registry.experiment
+    def tiny():
+        """Count to two.
+
+        Not a line of the list.
+        """
+        return {"table": [{"seed": 0, "ndcg": 0.5}, {"seed": 1, "ndcg": 0.25}], "note": "生"}
+
+    @tiny.check
+    def row(stored, rng):
+        seed = int(rng.integers(2))
+        yield registry.Row(f"seed {seed}", stored["table"][seed], {"seed": seed, "ndcg": 0.5 / (1 + seed)})
+
+    @registry.experiment
+    def broken():
+        """Give what JSON cannot hold."""
+        return {"table": object()}
+
+    return tmp_path / "results"
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, arguments)
+
+
+def test_numbers_of_numpy_do_not_lose_a_run(made_up):
+    @registry.experiment
+    def arrays():
+        """Give what JSON does not know."""
+        return {"one": np.float32(0.5), "many": np.arange(3)}
+
+    registry.run("arrays")
+    assert results.load("arrays", folder=made_up)["result"] == {"one": 0.5, "many": [0, 1, 2]}
+
+
+def test_run_then_load(made_up, tmp_path):
+    assert command("run", "tiny").exit_code == 0
+    assert list(made_up.iterdir()) == [made_up / "tiny.json"]
+    record = results.load("tiny", folder=made_up)
+    assert (record["name"], record["seconds"]) == ("tiny", 0)
+    assert record["about"].startswith("Count to two.")
+    assert record["result"]["note"] == "生"
+    assert set(record["packages"]) >= {"llmrec-lite", "numpy", "torch"}
+    assert {"date", "python", "machine"} <= set(record)
+    assert all(re.fullmatch("[0-9a-f]{16}", record[key]) for key in ("code", "data"))
+    assert registry.run("tiny", tmp_path / "elsewhere") == tmp_path / "elsewhere" / "tiny.json"
+    assert results.load("tiny", "table", tmp_path / "elsewhere")["ndcg"].tolist() == [0.5, 0.25]
+
+
+def test_the_origin_is_known_before_the_hours_are_spent(made_up, monkeypatch):
+    ran = []
+    monkeypatch.setattr(registry, "provenance", lambda: [].pop())
+    registry.EXPERIMENTS["tiny"].function = lambda: ran.append(1)
+    with pytest.raises(IndexError):
+        registry.run("tiny")
+    assert not ran
+
+
+def test_a_checkout_that_was_never_installed_loses_nothing(monkeypatch):
+    def missing(name):
+        raise registry.PackageNotFoundError(name)
+
+    monkeypatch.setattr(registry, "version", missing)
+    assert set(registry.provenance()["packages"].values()) == {"not installed"}
+
+
+def test_list_names_every_experiment_in_a_line(made_up):
+    lines = command("list").output.splitlines()
+    assert [line.split()[0] for line in lines] == ["broken", "tiny"]
+    assert lines[1].endswith("Count to two.")
+
+
+def test_all_are_run_and_what_fails_is_named_at_the_end(made_up):
+    @registry.experiment
+    def a_first():
+        """Cannot run here."""
+        raise RuntimeError("there is no graphics card")
+
+    done = command("run", "--all")
+    assert done.exit_code == 2
+    assert [path.name for path in made_up.iterdir()] == ["tiny.json"]  # "broken" cannot be written either
+    assert "a_first: there is no graphics card" in done.output
+    assert "not run: a_first, broken" in done.output
+    for arguments in (["run"], ["run", "--all", "a_first"], ["run", "tinny"], ["check", "tinny"]):
+        assert command(*arguments).exit_code == 2
+
+
+def test_a_result_that_cannot_be_written_leaves_no_file(made_up):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        registry.run("broken")
+    assert not made_up.exists()
+
+
+def test_provenance_does_not_name_the_machine():
+    assert re.fullmatch(r"\w+ [\w-]+, \d+ cores", registry.provenance()["machine"])
+    assert set(registry.provenance()) == {"date", "python", "packages", "machine"}
+
+
+# ---- fresh, checked, stale ----
+
+
+def change(path, **parts):
+    path.write_text(json.dumps(json.loads(path.read_text()) | parts))
+
+
+def test_a_result_is_fresh_then_stale_then_checked(made_up):
+    path = registry.run("tiny")
+    one = registry.EXPERIMENTS["tiny"]
+    assert registry.status(json.loads(path.read_text()), one) == "fresh"
+    change(path, code="0" * 16)
+    assert registry.status(json.loads(path.read_text()), one) == "stale"
+    verdict, rows = registry.check("tiny", seed=0)
+    assert verdict == "checked"
+    assert [far for _, far in rows] == [0.0]
+    record = json.loads(path.read_text())
+    assert record["code"] == "0" * 16  # what made it stays known
+    assert record["checked"]["rows"] == [rows[0][0].name]
+    assert record["result"] == one()
+    change(path, data="1" * 16, checked=record["checked"] | {"data": "1" * 16})  # other data, too, make it stale
+    assert registry.status(json.loads(path.read_text()), one) == "stale"
+
+
+def test_other_numbers_stay_stale_and_change_nothing(made_up):
+    path = registry.run("tiny")
+    change(path, code="0" * 16, result={"table": [{"seed": 0, "ndcg": 0.6}, {"seed": 1, "ndcg": 0.35}]})
+    before = path.read_bytes()
+    verdict, rows = registry.check("tiny", seed=0)
+    assert verdict == "stale"
+    assert rows[0][1] == pytest.approx(0.1)
+    assert path.read_bytes() == before
+    assert command("check", "tiny").exit_code == 1
+
+
+def test_without_a_check_nothing_is_confirmed(made_up):
+    path = registry.run("tiny")
+    change(path, code="0" * 16)
+    registry.EXPERIMENTS["tiny"].recompute = None
+    assert registry.check("tiny") == ("stale", [])
+
+
+@pytest.mark.parametrize(
+    ("stored", "computed", "far"),
+    [
+        ({"a": [1.0, 2.0]}, {"a": [1.0, 2.02]}, 0.01),
+        (0.5, 0.4, 0.1),
+        ({"a": 1}, {"b": 1}, np.inf),
+        ([1, 2], [1], np.inf),
+        ("ALS", "ALS", 0),
+        ("ALS", "EASE", np.inf),
+        (None, None, 0),
+        (float("nan"), float("nan"), 0),
+        (float("nan"), 1.0, np.inf),
+        (True, False, np.inf),
+    ],
+)
+def test_differences_by_hand(stored, computed, far):
+    assert registry.difference(stored, computed) == pytest.approx(far)
+
+
+# ---- the book's own ----
+
+
+def test_every_committed_result_has_an_experiment_and_every_experiment_a_result():
+    code = "from book.experiments import registry; print(*registry.register_all())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert sorted(path.stem for path in registry.RESULTS_DIR.glob("*.json")) == done.stdout.split()

@@ -1,0 +1,242 @@
+"""LLMA: the assembled system on a made-up world whose tastes and texts are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.exceptions import NotFittedError
+
+from llmrec_lite import Dataset, UnknownIdError, evaluate, splits
+from llmrec_lite.llma import LLMA, LLMAConfig
+from llmrec_lite.llma.config import rerank
+from llmrec_lite.llma.explain import contributions
+from llmrec_lite.llma.fusion import fuse
+from llmrec_lite.recommenders import Popularity
+from llmrec_lite.recommenders.base import Recommender
+
+KINDS = ["space", "love", "war", "music"]
+
+
+def test_it_has_the_one_interface(fitted, world):
+    assert isinstance(fitted, Recommender)
+    scores = fitted.score([3, 0, 3])
+    assert scores.shape == (3, world.n_items)
+    assert scores.dtype == np.float32
+    np.testing.assert_array_equal(scores[0], scores[2])
+    with pytest.raises(NotFittedError):
+        LLMA().score([0])
+
+
+def test_it_is_better_than_popularity(world, reads_kinds, small):
+    train, test = splits.random_split(world, 0.25, seed=2)
+    model = LLMA(small, encoder=reads_kinds()).fit(train)
+    ours, popular = (evaluate(m, train, test).mean["ndcg"] for m in (model, Popularity().fit(train)))
+    assert ours > popular + 0.2
+
+
+def test_the_same_seed_gives_the_same_scores(world, fitted, reads_kinds, small):
+    again = LLMA(small, encoder=reads_kinds()).fit(world)
+    np.testing.assert_allclose(again.score(range(120)), fitted.score(range(120)), atol=1e-5)
+
+
+def test_adapting_follows_the_history(fitted):
+    for kind in range(4):
+        scores = fitted.adapt([(kind * 20, 5.0), (kind * 20 + 1, 5.0), (kind * 20 + 2, 5.0)])
+        best = np.argsort(-scores)[:5]
+        assert (best // 20 == kind).mean() >= 0.8
+    np.testing.assert_array_equal(fitted.adapt([]), fitted.met_by_)  # of somebody unknown: what most people met
+    with pytest.raises(UnknownIdError, match="999"):
+        fitted.adapt([(999, 5.0)])
+
+
+def test_somebody_known_well_is_served_as_everybody_else(fitted, world):
+    user = 7
+    met = world.matrix()[[user]].indices
+    ids = world.items["item_id"].to_numpy()
+    longer = [*met, *(i for i in range(80) if i not in met)][:45]
+    history = [(ids[i], 4.0) for i in longer]
+    expected = fitted.fused_.score_new([history])[0]
+    np.testing.assert_allclose(fitted.adapt(history), expected, atol=1e-5)
+
+
+def test_a_user_of_whom_little_is_known_is_served_as_a_newcomer(world, reads_kinds, small):
+    log = world.interactions
+    few = log[(log["user_id"] != "u5") | (log["timestamp"] < 3)]
+    model = LLMA(small, encoder=reads_kinds()).fit(world.with_interactions(few))
+    user = world.users_to_index(["u5"])
+    history = [(item, 5.0) for item in few.loc[few["user_id"] == "u5", "item_id"]]
+    np.testing.assert_allclose(model.score(user)[0], model.adapt(history), atol=1e-5)
+    assert not np.allclose(model.score(user), model.fused_.score(user))
+
+
+def test_a_request_and_a_person_are_weighed(fitted, world):
+    user = world.users_to_index(["u3"])
+    found = fitted.recommend(user="u3", request="war", k=3)
+    parts = {"request": fitted.score_request("war"), "person": fitted.score(user)[0]}
+    expected = fuse(parts, {"request": 0.7, "person": 0.3})
+    index = world.items_to_index(found["item_id"])
+    np.testing.assert_allclose(found["score"], expected[index], atol=1e-5)
+
+
+def test_a_new_item_is_found_by_its_text(fitted, world):
+    lovers = [user for user in range(120) if user % 4 == 1]
+    rows = world.users_to_index([f"u{u}" for u in lovers])
+    new = fitted.score(rows)[:, 80:]
+    assert (new.argmax(1) == 1).mean() > 0.9
+    texts = [f"A {kind} film, just out" for kind in KINDS]
+    assert (fitted.score_items(texts)[rows].argmax(1) == 1).mean() > 0.9
+
+
+def test_items_that_nobody_has_met_are_in_the_order_of_the_text(fitted):
+    scores, alone = (model.score(range(120))[:, 80:] for model in (fitted, fitted.fused_.parts_["text"]))
+    np.testing.assert_array_equal(np.argsort(scores), np.argsort(alone))
+
+
+def test_a_request_in_words(fitted):
+    found = fitted.recommend(request="I would like some music", k=5)
+    assert list(found.columns) == ["item_id", "rank", "item", "score", "reason"]
+    assert found["rank"].tolist() == [1, 2, 3, 4, 5]
+    assert found["item"].str.contains("music").all()
+    assert found["reason"].str.startswith("Its text is near “I would like some music”, and ").all()
+
+
+def test_a_request_is_a_reason_only_where_it_adds_to_the_score(fitted, world):
+    wish = "I would like some music"
+    found = fitted.recommend(request=wish, k=84)
+    near = fitted.score_request(wish)
+    adds = (near > near.mean())[world.items_to_index(found["item_id"])]
+    assert found["reason"].str.startswith("Its text is near").tolist() == adds.tolist()
+    assert 0 < adds.sum() < 84
+
+
+def test_a_request_of_somebody_leaves_out_what_was_met(fitted, world):
+    found = fitted.recommend(user="u3", request="space", k=8)
+    met = set(world.interactions.loc[world.interactions["user_id"] == "u3", "item_id"])
+    assert not met & set(found["item_id"])
+    assert found["item"].str.contains("space").mean() > 0.5
+    everything = fitted.recommend(user="u3", k=84)["item_id"]
+    assert set(everything) == set(world.items["item_id"]) - met
+
+
+def test_reasons_name_what_was_met(fitted, world):
+    found = fitted.recommend(user="u2", k=5)
+    met = world.labels().iloc[world.matrix()[world.users_to_index(["u2"])].indices]
+    for reason in found["reason"]:
+        assert any(label in reason for label in met)
+        assert reason.endswith(".")
+
+
+def test_reasons_are_what_moves_the_score(fitted, world):
+    """Without the two items that a reason names, the score falls more than without two others."""
+    user = world.users_to_index(["u6"])
+    met = world.matrix()[user].indices
+    ids = world.items["item_id"].to_numpy()
+    fallen, others = [], []
+    rng = np.random.default_rng(0)
+    items = np.argsort(-np.where(world.matrix()[user].toarray()[0] > 0, -9, fitted.score(user)[0]))[:5]
+    shares = sum(contributions(fitted, items, met).values())
+
+    def without(left_out, item):
+        history = [(ids[i], 1.0) for i in met if i not in left_out]
+        return fitted.fused_.score_new([history])[0][item]
+
+    for row, item in enumerate(items):
+        named = met[np.argsort(-shares[row])[:2]]
+        whole = without([], item)
+        fallen.append(whole - without(named, item))
+        drawn = [rng.choice(np.setdiff1d(met, named), 2, replace=False) for _ in range(5)]
+        others.append(whole - np.mean([without(pair, item) for pair in drawn]))
+    assert np.mean(fallen) > np.mean(others)
+
+
+def test_reranking_by_hand():
+    alike = np.array([[1, 0.9, 0.0], [0.9, 1, 0.1], [0.0, 0.1, 1]])
+    scores = np.array([5.0, 4.5, 3.0])  # relevance 1, 0.75, 0
+    assert rerank(scores, alike, 0.0, 3).tolist() == [0, 1, 2]
+    assert rerank(scores, alike, 0.4, 3).tolist() == [0, 1, 2]  # 0.6 * 0.75 - 0.4 * 0.9 = 0.09 beats 0
+    assert rerank(scores, alike, 0.5, 3).tolist() == [0, 2, 1]  # 0.5 * 0.75 - 0.5 * 0.9 < 0
+    opposite = np.array([[1, 0, -1], [0, 1, 0], [-1, 0, 1]])
+    assert rerank(scores, opposite, 0.5, 2).tolist() == [0, 1]  # a cosine below 0 earns nothing more
+    assert rerank(np.array([2.0, 2.0]), np.eye(2), 0.3, 5).tolist() == [0, 1]
+    assert rerank(np.zeros(0), np.zeros((0, 0)), 0.3, 5).tolist() == []
+    assert rerank(np.array([3, 1, 2]), np.eye(3), 0.0, 3).tolist() == [0, 2, 1]
+    equal = np.array([1, np.nextafter(np.float32(1), np.float32(2)), 1], np.float32)
+    assert rerank(equal, np.eye(3), 0.0, 3).tolist() == [0, 1, 2]
+
+
+def test_diversity_spreads_the_list(world, reads_kinds, small):
+    mixed = [(i, 5.0) for i in (0, 1, 2, 20, 21, 22)]
+    lists = {}
+    for share in (0.0, 0.9):
+        model = LLMA(replace(small, diversity=share), encoder=reads_kinds()).fit(world)
+        lists[share] = model.recommend(history=mixed, k=6)["item"].str.split().str[1].nunique()
+    assert lists[0.9] > lists[0.0]
+
+
+def test_bad_questions(fitted):
+    with pytest.raises(ValueError, match="say for whom"):
+        fitted.recommend()
+    with pytest.raises(ValueError, match="not both"):
+        fitted.recommend(user="u1", history=[(1, 5.0)])
+    with pytest.raises(UnknownIdError, match="nobody"):
+        fitted.recommend(user="nobody")
+    with pytest.raises(ValueError, match="request is empty"):
+        fitted.recommend(request="  ")
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        fitted.recommend(user="u1", k=0)
+
+
+def test_without_a_language_model(world, small):
+    model = LLMA(replace(small, encoder=None)).fit(world)
+    assert "text" not in model.fused_.parts_
+    assert len(model.recommend(user="u1", k=3)) == 3
+    for ask in (lambda: model.recommend(request="space"), lambda: model.score_items(["a"])):
+        with pytest.raises(ValueError, match="fitted without texts"):
+            ask()
+
+
+def test_unary_feedback_without_times_titles_and_genres(world, reads_kinds, small):
+    log = world.interactions[["user_id", "item_id"]].astype({"item_id": str})
+    model = LLMA(small, encoder=reads_kinds()).fit(Dataset.from_frames(log))
+    found = model.recommend(history=[("3", 1.0)], k=4)
+    assert len(found) == 4
+    assert found["reason"].str.len().min() > 10
+
+
+def test_a_long_catalog_does_without_the_autoencoder(world, reads_kinds, small):
+    model = LLMA(replace(small, largest_autoencoder=10), encoder=reads_kinds()).fit(world)
+    assert set(model.fused_.parts_) == {"factors", "text"}
+
+
+def test_facts_must_fit(world, reads_kinds, small):
+    from scipy import sparse
+
+    with pytest.raises(ValueError, match="facts for 3 items"):
+        LLMA(small, facts=sparse.csr_array(np.eye(3)), encoder=reads_kinds()).fit(world)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"order": "newest"}, "order"),
+        ({"diversity": 1.5}, "diversity"),
+        ({"factors": 0}, "factors must be a whole number from 1, not 0"),
+        ({"candidates": 2.5}, "candidates must be a whole number from 1, not 2.5"),
+        ({"seed": -1}, "seed must be a whole number from 0, not -1"),
+        ({"text_l2": 0.0}, "text_l2 must be a finite number above 0, not 0.0"),
+        ({"alpha": float("nan")}, "alpha must be a finite number above 0, not nan"),
+        ({"parts": "text"}, "parts must be some of .* not 'text'"),
+        ({"parts": ("magic",)}, "parts must be some of"),
+        ({"parts": ()}, "parts must be some of"),
+    ],
+)
+def test_bad_settings(setting, message):
+    with pytest.raises(ValueError, match=message):
+        LLMAConfig(**setting)
+
+
+def test_too_few_data_are_refused(small):
+    log = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]})
+    with pytest.raises(ValueError, match="too few"):
+        LLMA(replace(small, encoder=None)).fit(Dataset.from_frames(log))

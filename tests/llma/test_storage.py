@@ -1,0 +1,162 @@
+"""LLMA on disk: the same after loading, whole or not at all, and refused when it is not what was written."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+
+from llmrec_lite import llma_files
+from llmrec_lite.assets import file_sha256
+from llmrec_lite.errors import ModelFileError
+from llmrec_lite.llma import LLMA
+
+HISTORY = [(3, 5.0), (44, 2.0)]
+
+
+@pytest.fixture
+def folder(fitted, tmp_path):
+    return fitted.save(tmp_path / "model")
+
+
+def _sign(folder):
+    """Write check sums that fit, as somebody would who changes a model on purpose."""
+    names = (llma_files.MODEL, llma_files.ARRAYS, llma_files.CATALOGUE)
+    (folder / "SHA256SUMS").write_text("".join(f"{file_sha256(folder / n)}  {n}\n" for n in names))
+
+
+def test_a_loaded_model_says_the_same(fitted, folder, reads_kinds):
+    loaded = LLMA.load(folder)
+    loaded.encoder = reads_kinds()
+    np.testing.assert_allclose(loaded.score(range(120)), fitted.score(range(120)), atol=1e-6)
+    np.testing.assert_allclose(loaded.adapt(HISTORY), fitted.adapt(HISTORY), atol=1e-5)
+    np.testing.assert_allclose(loaded.score_items(["A war film"]), fitted.score_items(["A war film"]), atol=1e-5)
+    for question in ({"user": "u5"}, {"history": HISTORY}, {"request": "love"}, {"user": "u5", "request": "war"}):
+        ours, theirs = loaded.recommend(**question), fitted.recommend(**question)
+        assert ours["item_id"].tolist() == theirs["item_id"].tolist()
+        assert ours["reason"].tolist() == theirs["reason"].tolist()
+    assert loaded.config == fitted.config
+
+
+def test_a_loaded_model_can_be_saved_again(folder, tmp_path):
+    again = LLMA.load(folder).save(tmp_path / "again")
+    np.testing.assert_array_equal(LLMA.load(again).score([4]), LLMA.load(folder).score([4]))
+
+
+def test_everything_is_safetensors_or_json(folder):
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "SHA256SUMS",
+        "arrays.safetensors",
+        "catalogue.json",
+        "model.json",
+    ]
+    assert all(os.stat(path).st_mode & 0o044 for path in folder.iterdir())  # others may read it
+
+
+@pytest.mark.parametrize("name", ["model.json", "arrays.safetensors", "catalogue.json"])
+def test_a_file_that_was_changed_or_is_gone_is_named(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelFileError, match=f"{name} is not what was written"):
+        LLMA.load(folder)
+    (folder / name).unlink()
+    with pytest.raises(ModelFileError, match=name if name != "model.json" else "there is no model"):
+        LLMA.load(folder)
+
+
+def test_missing_check_sums(folder):
+    (folder / "SHA256SUMS").unlink()
+    with pytest.raises(ModelFileError, match="SHA256SUMS is missing"):
+        LLMA.load(folder)
+
+
+def test_another_version_is_refused(folder):
+    content = json.loads((folder / "model.json").read_text())
+    wrong = (("format", 99, "format 99"), ("format", True, "format True"), ("kind", "Else", "holds Else"))
+    for key, value, message in wrong:
+        (folder / "model.json").write_text(json.dumps(content | {key: value}))
+        _sign(folder)
+        with pytest.raises(ModelFileError, match=message):
+            LLMA.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["config"].update(magic=1), "other settings .*magic"),
+        (lambda c: c["config"].pop("factors"), "other settings .*factors"),
+        (lambda c: c["config"].update(diversity=7), "diversity"),
+        (lambda c: c.update(config=None), "has no settings"),
+        (lambda c: c.pop("gate"), "gate"),
+        (lambda c: c["parts"].append("more"), "the parts"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(folder, change, message):
+    content = json.loads((folder / "model.json").read_text())
+    change(content)
+    (folder / "model.json").write_text(json.dumps(content))
+    _sign(folder)
+    with pytest.raises(ModelFileError, match=message):
+        LLMA.load(folder)
+
+
+def test_an_interaction_out_of_the_catalogue_is_refused(folder):
+    catalogue = json.loads((folder / "catalogue.json").read_text())
+    catalogue["users"]["user_id"] = catalogue["users"]["user_id"][:50]
+    (folder / "catalogue.json").write_text(json.dumps(catalogue))
+    _sign(folder)
+    with pytest.raises(ModelFileError, match="user number 119, but there are 50"):
+        LLMA.load(folder)
+
+
+def test_a_write_that_is_cut_off_leaves_what_was_there(fitted, folder, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(llma_files, "save_file", full)
+    for target in (folder, folder.parent / "other"):
+        with pytest.raises(ModelFileError, match="free some space"):
+            fitted.save(target)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_rename_that_fails_puts_the_old_model_back(fitted, folder, monkeypatch):
+    real, calls = os.replace, []
+
+    def flaky(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        real(source, target)
+
+    monkeypatch.setattr(llma_files.os, "replace", flaky)
+    with pytest.raises(ModelFileError, match="Input/output"):
+        fitted.save(folder)
+    monkeypatch.undo()
+    assert LLMA.load(folder).score([0]).shape == (1, 84)
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_model_replaces_a_model_and_nothing_else(fitted, folder, tmp_path):
+    fitted.save(folder)
+    other = tmp_path / "holiday"
+    other.mkdir()
+    (other / "photo.jpg").write_text("x")
+    with pytest.raises(ModelFileError, match="is no model; name another folder"):
+        fitted.save(other)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ModelFileError, match="is no model"):
+        fitted.save(tmp_path / "file")
+    assert (other / "photo.jpg").read_text() == "x"
+
+
+def test_not_fitted_and_not_there(tmp_path, small):
+    with pytest.raises(NotFittedError):
+        LLMA(small).save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match="llmrec fit --out"):
+        LLMA.load(tmp_path / "nowhere")
