@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import torch
 from llmrec_lite.compute import pick_device
 from llmrec_lite.data import Dataset, load_movielens, read_table
 from llmrec_lite.errors import DataError, ModelFileError, SettingError
+from llmrec_lite.files import atomic_file, remove_unfinished, write_json
 from llmrec_lite.language.auc import auc, auc_interval
 from llmrec_lite.language.checkpoint import fingerprint, latest_checkpoint, locked
 from llmrec_lite.language.finetune import _NOT_THE_RESULT, FinetuneConfig, finetune
@@ -96,7 +96,7 @@ def run_job(
         say(f"Examples: {', '.join(f'{n} {part}' for part, n in sizes.items())}. Steps: {report['counts']['steps']}.")
         if step := step_reached(out):
             say(f"Going on from step {step}.")
-        _write(out / REPORT, json.dumps(report, indent=1))
+        write_json(out / REPORT, report)
         config = replace(config, checkpoint_every=10 if learns < 5e6 else 50)  # a large one takes seconds to write
         history = finetune(net, parts[0], parts[1], config, out / CHECKPOINTS)
         best, steps = history.best_step, len(history.train_losses)
@@ -107,8 +107,9 @@ def run_job(
             net.save(out / MODEL)
         else:
             save_adapter(net, out / MODEL, {"gpt": name, **how})
-        _write(out / HISTORY, history.frame().to_csv())
-        _write(out / REPORT, json.dumps(report, indent=1))  # the last one: it says that all is there
+        with atomic_file(out / HISTORY) as part:
+            history.frame().to_csv(part)
+        write_json(out / REPORT, report)  # the last one: it says that all is there
         shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
     return report
 
@@ -212,8 +213,8 @@ def _on_test(net: TextClassifier | YesNo, known: Dataset | None, test: list[Any]
 
 def _so_far(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the report of a finished training, or nothing where there is one to begin or to go on with."""
-    for unfinished in [part for name in (MODEL, HISTORY, REPORT) for part in out.glob(f".{name}.*.part")]:
-        unfinished.unlink(missing_ok=True)  # of a process that was killed
+    for name in (MODEL, HISTORY, REPORT):
+        remove_unfinished(out / name)
     path, finished = out / REPORT, (out / MODEL).exists()
     if not path.exists():
         if finished:
@@ -230,13 +231,6 @@ def _so_far(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
         told = f"{changed[0]}={was.get(changed[0])}, and this one has {changed[0]}={settings[changed[0]]}"
         raise ModelFileError(f"{out} holds a training with {told}; give the same settings")
     return report if finished and not changed else {}
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that gets its name when it is whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 @contextmanager

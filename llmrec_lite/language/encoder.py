@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from llmrec_lite import assets
 from llmrec_lite.compute import pick_device
 from llmrec_lite.errors import OutOfMemoryError, SettingError
-from llmrec_lite.language.pretrained import load_encoder, pack_linear
+from llmrec_lite.language.pretrained import load_encoder
 from llmrec_lite.recommenders.content import unit_rows
 
 # What a damaged file does not cause: then the file is left alone, and out.
@@ -172,8 +172,6 @@ class TextEncoder:
             folder = assets.cache_dir() / "embeddings" if cache is True else Path(cache)
             self._cache = EmbeddingCache(folder / f"{self._fingerprint()}.sqlite")
         model.to(self.device)
-        if self.device.type == "cpu":
-            pack_linear(model)
 
     def encode(self, texts: Iterable[str], batch_tokens: int | None = None, progress: bool = False) -> np.ndarray:
         """Return the vectors of texts, (len(texts), dimension) float32; equal texts are computed once.

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from math import sqrt
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +22,7 @@ from torch.nn import functional as F
 
 from llmrec_lite.compute import random_seed
 from llmrec_lite.errors import ModelFileError, SettingError
+from llmrec_lite.files import atomic_file
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -184,15 +183,10 @@ def save_adapter(model: nn.Module, path: str | Path, settings: dict[str, Any] | 
     if not state:
         raise SettingError("nothing in the model learns, so there is no adapter to save; call add_lora first")
     about = {"base": base_fingerprint(model), "alpha": _alphas(model), "settings": settings or {}}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({n: t.cpu().contiguous() for n, t in state.items()}, part, {"llmrec": json.dumps(about)})
-        part.chmod(0o644)  # it is made for its owner only
-        os.replace(part, path)
+        with atomic_file(path) as part:
+            save_file({n: t.cpu().contiguous() for n, t in state.items()}, part, {"llmrec": json.dumps(about)})
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            part.unlink()
         raise ModelFileError(f"cannot write {path}: {error}; free some space or name another file") from error
 
 

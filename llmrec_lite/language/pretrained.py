@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,14 +22,10 @@ from torch import Tensor
 
 from llmrec_lite import assets
 from llmrec_lite.errors import ModelFileError
+from llmrec_lite.files import atomic_file, atomic_folder, write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-from typing import TYPE_CHECKING
-
-from torch import nn
-
-if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -73,22 +68,15 @@ def smollm2_folder() -> Path:
         ModelFileError: the conversion cannot be stored.
     """
     cache = assets.cache_dir()
-    folder, staging = cache / "smollm2-safetensors", cache / ".smollm2-safetensors.part"
+    folder = cache / "smollm2-safetensors"
     if _is_converted(folder):
         return folder
     source = assets.locate("smollm2")
     try:
         with FileLock(cache / ".smollm2-safetensors.lock"):
-            if _is_converted(folder):
-                return folder  # another process has done it while we waited
-            shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
-            try:
-                _convert(next(source.glob("*.gguf")), staging / "new")
-                if folder.exists():
-                    folder.rename(staging / "old")
-                (staging / "new").rename(folder)
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
+            if not _is_converted(folder):  # unless another process has done it while we waited
+                with atomic_folder(folder) as part:
+                    _convert(next(source.glob("*.gguf")), part)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(
             f"Cannot store the converted smollm2 in {cache}: {error}. Make room there (1.2 GB) or make it writable, "
@@ -121,10 +109,9 @@ def _convert(gguf: Path, target: Path) -> None:
     backend = tokenizer.backend_tokenizer
     digits = pre_tokenizers.Digits(individual_digits=True)
     backend.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    target.mkdir(parents=True)
     tokenizer.save_pretrained(target)
     config = {key: value for key, value in model.config.to_dict().items() if key != "quantization_config"}
-    (target / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForCausalLM"]}, indent=2), "utf-8")
+    write_json(target / "config.json", config | {"architectures": ["LlamaForCausalLM"]})
     weights = {key: value.contiguous() for key, value in model.state_dict().items() if key != "lm_head.weight"}
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     _write_manifest(target)
@@ -134,7 +121,7 @@ def _write_manifest(target: Path) -> None:
     """Note from what the files were made and their sizes, so that a cut or outdated conversion is noticed."""
     sizes = {file.name: file.stat().st_size for file in target.iterdir()}
     manifest = {"made_from": [assets.ASSETS["smollm2"].sha256, CONVERSION], "bytes": sizes}
-    (target / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
+    write_json(target / MANIFEST, manifest)
 
 
 Config = TypeVar("Config")
@@ -313,45 +300,12 @@ def write_model(
         "bos_token_id": None,
         "eos_token_id": list(config["end_tokens"]) or None,
     }
-    folder.mkdir(parents=True, exist_ok=True)
     named = {their_name(name): weight.detach().cpu().contiguous() for name, weight in weights.items()}
-    part = folder / ".model.part"
-    save_file(named, part, metadata={"format": "pt"})
-    part.replace(folder / "model.safetensors")
-    texts = {"config.json": json.dumps(theirs, indent=2)}
+    with atomic_file(folder / "model.safetensors") as part:
+        save_file(named, part, metadata={"format": "pt"})
+    write_json(folder / "config.json", theirs)
     if tokenizer is not None:
-        texts["tokenizer.json"] = tokenizer.to_str()
-    for name, text in texts.items():
-        part.write_text(text, "utf-8")
-        part.replace(folder / name)
-
-
-class _PackedLinear(nn.Module):
-    """`nn.Linear` with its weights laid out for oneDNN once; a sixth faster here, and made for all processors."""
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.bias = linear.bias
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight, 512)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-
-
-def pack_linear(model: nn.Module) -> None:
-    """Replace the linear layers by oneDNN's, or leave them as they are where this build of torch has none.
-
-    torch multiplies matrices with MKL, which on processors of other makers than its own takes a slower path.
-    """
-    try:
-        for parent in list(model.modules()):
-            for name, child in list(parent.named_children()):
-                if type(child) is nn.Linear:
-                    packed = _PackedLinear(child)
-                    packed(torch.zeros(1, child.in_features))  # a build may have the one call and not the other
-                    setattr(parent, name, packed)
-    except (AttributeError, RuntimeError):
-        return
+        write_json(folder / "tokenizer.json", json.loads(tokenizer.to_str()))
 
 
 def load_encoder(name_or_path: str | Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:

@@ -9,9 +9,6 @@ model was fitted on: whoever has the folder has them.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -21,14 +18,14 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from llmrec_lite.assets import file_sha256
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import ModelFileError, SettingError
+from llmrec_lite.files import atomic_folder, damage, write_json
 from llmrec_lite.llma.cold_start import Newcomers
 from llmrec_lite.llma.weights import Gate
 
 FORMAT = 1
-MODEL, ARRAYS, CATALOGUE, SUMS = "model.json", "arrays.safetensors", "catalogue.json", "SHA256SUMS"
+MODEL, ARRAYS, CATALOGUE = "model.json", "arrays.safetensors", "catalogue.json"
 ITEM_COLUMNS = ["item_id", "title", "year", "genres", "text"]
 # What of each part is learned in many numbers; the rest follows from the configuration and the interactions.
 LEARNED = {
@@ -71,25 +68,10 @@ def save(model: Any, path: Path) -> Path:
     for name, part in model.fused_.parts_.items():
         arrays |= {f"{name}.{attribute}": np.asarray(getattr(part, attribute)) for attribute in LEARNED[name]}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.name}-unfinished-*"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}-unfinished-", dir=path.parent))
-        try:
-            (unfinished / MODEL).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-            (unfinished / CATALOGUE).write_text(json.dumps(catalogue, ensure_ascii=False), encoding="utf-8")
-            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, unfinished / ARRAYS)
-            names = (MODEL, ARRAYS, CATALOGUE)
-            (unfinished / SUMS).write_text("".join(f"{file_sha256(unfinished / name)}  {name}\n" for name in names))
-            for name in (*names, SUMS):
-                with open(unfinished / name, "rb+") as file:
-                    os.fsync(file.fileno())
-            (unfinished / ARRAYS).chmod(0o644)  # safetensors and mkdtemp let only the owner in
-            unfinished.chmod(0o755)
-            _put(unfinished, path)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+        with atomic_folder(path) as part:
+            write_json(part / MODEL, content)
+            write_json(part / CATALOGUE, catalogue)
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part / ARRAYS)
     except OSError as error:
         raise ModelFileError(
             f"cannot write the model {path}: {error}; free some space or name another folder"
@@ -159,16 +141,8 @@ def _checked(path: Path) -> dict[str, Any]:
     """Return `model.json` after every file has proved to be what was written."""
     if not (path / MODEL).is_file():
         raise ModelFileError(f"there is no model at {path}; make one with: llmrec fit --out {path}")
-    try:
-        lines = [line.split("  ", 1) for line in (path / SUMS).read_text(encoding="utf-8").splitlines()]
-        sums = {name: digest for digest, name in lines}
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path / SUMS} is missing or damaged ({error}); fit the model again") from error
-    for name in (MODEL, ARRAYS, CATALOGUE):
-        if not (path / name).is_file():
-            raise ModelFileError(f"{path / name} is missing; fit the model again")
-        if file_sha256(path / name) != sums.get(name):
-            raise ModelFileError(f"{path / name} is not what was written: damaged or changed; fit the model again")
+    if trouble := damage(path, (MODEL, ARRAYS, CATALOGUE)):
+        raise ModelFileError(f"{trouble}; fit the model again")
     try:
         content = json.loads((path / MODEL).read_text(encoding="utf-8"))
         kind, version = content["kind"], content["format"]
@@ -202,19 +176,3 @@ def _plain(column: pd.Series, name: str) -> list[Any]:
             f"{name} {wrong[0]!r} is neither a whole number nor text, and cannot be written; change it"
         )
     return values
-
-
-def _put(unfinished: Path, path: Path) -> None:
-    """Give the folder its name; a model of that name goes once the new one is in its place."""
-    if not path.exists():
-        os.replace(unfinished, path)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-    os.replace(path, old / path.name)
-    try:
-        os.replace(unfinished, path)
-    except BaseException:
-        os.replace(old / path.name, path)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from sklearn.linear_model import Ridge
 from tokenizers import Tokenizer
 
 from llmrec_lite.errors import SettingError
+from llmrec_lite.files import atomic_file
 from llmrec_lite.language.text_recommender import Encoder
 from llmrec_lite.recommenders.content import unit_rows
 
@@ -98,17 +97,10 @@ class StaticEncoder:
 
     def save(self, path: str | Path) -> None:
         """Write the table and its vocabulary to one file; it is there whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         about = {"format": str(FORMAT), "vocabulary": json.dumps(list(self.vocabulary_))}
         tensors = {"table": torch.from_numpy(self.table_), "steps": torch.from_numpy(self.steps_)}
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        try:
-            save_file(tensors, name, metadata=about)
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with atomic_file(path) as part:
+            save_file(tensors, part, metadata=about)
 
     @classmethod
     def load(cls, path: str | Path, tokens: Tokens) -> Self:

@@ -179,7 +179,7 @@ def test_a_killed_fit_leaves_nothing(shop, tmp_path):
         process.wait()
         if (tmp_path / "model").exists():  # it had finished: then it is whole
             LLMA.load(tmp_path / "model")
-    slow = "import os, time; from llmrec_lite import llma_files as f; real = f._put\n"
+    slow = "import os, time; from llmrec_lite import files as f; real = f._put\n"
     slow += "def put(*a):\n print('writing', flush=True); time.sleep(60)\nf._put = put\n" + code
     command[2] = slow
     out = tmp_path / "other"

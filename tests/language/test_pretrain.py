@@ -497,15 +497,15 @@ def test_a_finished_run_is_loaded_and_not_repeated(tmp_path):
 SCRIPT = """
 import os, signal, sys
 import torch
-from llmrec_lite.language import checkpoint as store
+from llmrec_lite import files
 from llmrec_lite.language.gpt import GPT, GPTConfig
 from llmrec_lite.language.pretrain import PretrainConfig, pretrain
 
 torch.set_num_threads(1)
 folder, kill = sys.argv[1], sys.argv[2]
 if kill == "writing":  # die when the second checkpoint is written but has not got its name
-    rename = store.os.replace
-    store.os.replace = lambda a, b: os.kill(os.getpid(), signal.SIGKILL) if str(b).endswith("8") else rename(a, b)
+    rename = files.os.replace
+    files.os.replace = lambda a, b: os.kill(os.getpid(), signal.SIGKILL) if str(b).endswith("8") else rename(a, b)
 rows = torch.randint(50, (40, 17), generator=torch.Generator().manual_seed(0))
 model = GPT(GPTConfig(vocab_size=50, d=16, layers=2, heads=2, kv_heads=1, d_ff=32, max_length=16))
 config = PretrainConfig(steps=30, batch_size=8, warmup=3, checkpoint_every=4, valid_every=6, device="cpu")
@@ -550,7 +550,7 @@ def test_sigkill_and_resume_are_bit_identical(tmp_path, uninterrupted, kill, rea
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert steps == list(range(1, reached + 1))
-    unfinished = [path.name for path in tmp_path.glob(".unfinished-*")]
+    unfinished = [path.name for path in tmp_path.glob(".step-*.part")]
     assert len(unfinished) == (kill == "writing")
 
     process = child(tmp_path, "never")
@@ -562,7 +562,7 @@ def test_sigkill_and_resume_are_bit_identical(tmp_path, uninterrupted, kill, rea
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
     ours, theirs = (history_in(path / "training.json") for path in (ours, theirs))
     assert ours == theirs
-    assert not list(tmp_path.glob(".unfinished-*"))
+    assert not list(tmp_path.glob(".step-*.part"))
 
 
 def history_in(path: Path) -> dict:

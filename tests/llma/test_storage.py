@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from llmrec_lite import llma_files
-from llmrec_lite.assets import file_sha256
+from llmrec_lite import files
 from llmrec_lite.errors import ModelFileError
-from llmrec_lite.llma import LLMA
+from llmrec_lite.llma import LLMA, storage
 
 HISTORY = [(3, 5.0), (44, 2.0)]
 
@@ -22,8 +21,8 @@ def folder(fitted, tmp_path):
 
 def _sign(folder):
     """Write check sums that fit, as somebody would who changes a model on purpose."""
-    names = (llma_files.MODEL, llma_files.ARRAYS, llma_files.CATALOGUE)
-    (folder / "SHA256SUMS").write_text("".join(f"{file_sha256(folder / n)}  {n}\n" for n in names))
+    names = (storage.MODEL, storage.ARRAYS, storage.CATALOGUE)
+    (folder / "SHA256SUMS").write_text("".join(f"{files.file_sha256(folder / n)}  {n}\n" for n in names))
 
 
 def test_a_loaded_model_says_the_same(fitted, folder, reads_kinds):
@@ -59,7 +58,7 @@ def test_a_file_that_was_changed_or_is_gone_is_named(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(ModelFileError, match=f"{name} is not what was written"):
+    with pytest.raises(ModelFileError, match=f"{name} is damaged"):
         LLMA.load(folder)
     (folder / name).unlink()
     with pytest.raises(ModelFileError, match=name if name != "model.json" else "there is no model"):
@@ -117,7 +116,7 @@ def test_a_write_that_is_cut_off_leaves_what_was_there(fitted, folder, monkeypat
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(llma_files, "save_file", full)
+    monkeypatch.setattr(storage, "save_file", full)
     for target in (folder, folder.parent / "other"):
         with pytest.raises(ModelFileError, match="free some space"):
             fitted.save(target)
@@ -134,7 +133,7 @@ def test_a_rename_that_fails_puts_the_old_model_back(fitted, folder, monkeypatch
             raise OSError(5, "Input/output error")
         real(source, target)
 
-    monkeypatch.setattr(llma_files.os, "replace", flaky)
+    monkeypatch.setattr(files.os, "replace", flaky)
     with pytest.raises(ModelFileError, match="Input/output"):
         fitted.save(folder)
     monkeypatch.undo()
