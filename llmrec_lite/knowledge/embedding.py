@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -10,9 +11,8 @@ import torch
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import trange
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device, shuffled_batches
 from llmrec_lite.errors import SettingError
 from llmrec_lite.knowledge.graph import KnowledgeGraph
 
@@ -142,22 +142,15 @@ class KnowledgeEmbedding:
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
-            self.net_ = KnowledgeNet(n_entities, len(graph.relations), self.d, self.scorer).to(device).train()
-            optimizer = torch.optim.Adam(self.net_.parameters(), self.learning_rate)
-            n_batches = -(-len(facts) // self.batch)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * n_batches)
-            self.losses_ = []
-            for _ in trange(self.epochs, disable=not self.progress, desc=self.scorer):
-                total = 0.0
-                for rows in torch.randperm(len(facts), generator=generator).tensor_split(n_batches):
-                    drawn = torch.randint(n_entities, (self.negatives,), generator=generator).to(device)
-                    loss = graph_loss(self.net_, facts[rows].to(device), drawn, self.dropout)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    schedule.step()
-                    total += loss.item() * len(rows)
-                self.losses_.append(total / len(facts))
+            self.net_ = KnowledgeNet(n_entities, len(graph.relations), self.d, self.scorer).to(device)
+
+            def loss(rows: Tensor) -> Tensor:
+                drawn = torch.randint(n_entities, (self.negatives,), generator=generator).to(device)
+                return graph_loss(self.net_, facts[rows].to(device), drawn, self.dropout)
+
+            batches = partial(shuffled_batches, len(facts), self.batch, generator)
+            bar = self.scorer if self.progress else None
+            self.losses_ = list(adam_epochs(self.net_, batches, loss, self.epochs, self.learning_rate, progress=bar))
         self.net_.eval()
         return self
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import trange
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device, shuffled_batches
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders.base import BaseRecommender
@@ -182,22 +182,17 @@ class MetaKnowledge(BaseRecommender):
                 for table, factors in zip((self.net_.user, self.net_.item), self.start, strict=True):
                     table.weight.data.copy_(torch.from_numpy(factors * self.scale**0.5))
             self.net_.to(device)
-            optimizer = torch.optim.Adam(self.net_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-            n_batches = -(-len(users) // self.batch)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * n_batches)
-            self.net_.train()
-            self.losses_ = []
-            for _ in trange(self.epochs, disable=not self.progress, desc="MetaKnowledge"):
-                total = 0.0
-                for rows in torch.randperm(len(users), generator=generator).tensor_split(n_batches):
-                    known = users[rows].to(device), items[rows].to(device)
-                    loss = sampled_softmax(self.net_, *known, train.n_items, self.negatives, generator)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    schedule.step()
-                    total += loss.item() * len(rows)
-                self.losses_.append(total / len(users))
+
+            def loss(rows: Tensor) -> Tensor:
+                pairs = users[rows].to(device), items[rows].to(device)
+                return sampled_softmax(self.net_, *pairs, train.n_items, self.negatives, generator)
+
+            batches = partial(shuffled_batches, len(users), self.batch, generator)
+            how: dict[str, Any] = {
+                "weight_decay": self.weight_decay,
+                "progress": "MetaKnowledge" if self.progress else None,
+            }
+            self.losses_ = list(adam_epochs(self.net_, batches, loss, self.epochs, self.learning_rate, **how))
 
     @torch.no_grad()
     def _score(self, users: np.ndarray) -> np.ndarray:

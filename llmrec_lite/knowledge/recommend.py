@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
 from torch import Tensor, nn
-from tqdm.auto import trange
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device, shuffled_batches
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.knowledge.embedding import KnowledgeEmbedding, KnowledgeNet, Scorer, both_ways, graph_loss
@@ -160,22 +160,20 @@ class CKE(BaseRecommender):
             known = torch.from_numpy(entity if self.weight else np.full_like(entity, -1))
             net = KnowledgeNet(len(self.graph.entities), len(self.graph.relations), self.d, self.scorer)
             nn.init.normal_(net.entity.weight, std=0.1)
-            self.net_ = CKENet(train.n_users, self.d, self.dropout, known, net).to(device).train()
-            optimizer = torch.optim.Adam(self.net_.parameters(), self.learning_rate)
-            n_batches = -(-len(users) // self.batch)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * n_batches)
-            for _ in trange(self.epochs, disable=not self.progress, desc="CKE"):
-                for rows in torch.randperm(len(users), generator=generator).tensor_split(n_batches):
-                    met = users[rows].to(device), items[rows].to(device)
-                    loss = sampled_softmax(self.net_, *met, train.n_items, self.negatives, generator)
-                    if self.weight:
-                        some = facts[torch.randint(len(facts), (self.batch,), generator=generator)].to(device)
-                        rivals = torch.randint(len(self.graph.entities), (256,), generator=generator).to(device)
-                        loss = loss + self.weight * graph_loss(net, some, rivals)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    schedule.step()
+            self.net_ = CKENet(train.n_users, self.d, self.dropout, known, net).to(device)
+
+            def loss(rows: Tensor) -> Tensor:
+                pairs = users[rows].to(device), items[rows].to(device)
+                value = sampled_softmax(self.net_, *pairs, train.n_items, self.negatives, generator)
+                if not self.weight:
+                    return value
+                some = facts[torch.randint(len(facts), (self.batch,), generator=generator)].to(device)
+                rivals = torch.randint(len(self.graph.entities), (256,), generator=generator).to(device)
+                return value + self.weight * graph_loss(net, some, rivals)
+
+            batches = partial(shuffled_batches, len(users), self.batch, generator)
+            bar = "CKE" if self.progress else None
+            self.losses_ = list(adam_epochs(self.net_, batches, loss, self.epochs, self.learning_rate, progress=bar))
 
     @torch.no_grad()
     def _score(self, users: np.ndarray) -> np.ndarray:

@@ -66,21 +66,6 @@ def padding_mask(lengths: Sequence[int] | Tensor, n: int) -> Tensor:
     return (torch.arange(n, device=lengths.device) < lengths[:, None])[:, None]
 
 
-def sinusoidal_positions(length: int, d: int) -> Tensor:
-    """Return (length, d): sines in the even columns, cosines in the odd ones, of slower and slower waves.
-
-    Column 2i at place p is sin(p / 10000^(2i/d)) and column 2i + 1 its cosine (Vaswani et al. 2017, section 3.5).
-
-    Raises:
-        ValueError: d is odd.
-    """
-    if d % 2:
-        raise SettingError(f"d={d} is odd; sines and cosines come in pairs, so take an even d")
-    frequency = 10000.0 ** (-torch.arange(0, d, 2) / d)  # (d / 2,)
-    angle = torch.arange(length)[:, None] * frequency  # (length, d / 2)
-    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
-
-
 class MultiHeadAttention(nn.Module):
     """Several attentions side by side, each making d / heads numbers of all d (Vaswani et al. 2017, section 3.2.2).
 

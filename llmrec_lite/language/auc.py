@@ -1,10 +1,11 @@
-"""Chapter 10: the area under the ROC curve, of which an answer in probabilities is judged, with its interval."""
+"""Chapter 10: the area under the ROC curve, by which predicted probabilities are judged, with its interval."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from llmrec_lite.errors import SettingError
 
@@ -25,7 +26,7 @@ def auc(labels: Numbers, scores: Numbers) -> float:
         ValueError: the lengths differ, a label is neither 0 nor 1, all labels are the same, or a score is NaN.
     """
     y, rows = _checked(labels, scores)
-    return float(np.mean([_weighted(y, row, np.ones((1, len(y)))) for row in rows]))
+    return float(np.mean([roc_auc_score(y, row) for row in rows]))
 
 
 def auc_within(labels: Numbers, scores: Numbers, groups: Numbers) -> float:
@@ -97,7 +98,7 @@ def _checked(labels: Numbers, scores: Numbers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _weighted(yes: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUC of one run for each row of weights, (resamples, n) -> (resamples,)."""
+    """Return `roc_auc_score` of one run for each row of weights, (resamples, n) -> (resamples,), all at once."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # where a new value begins
     positive = np.add.reduceat(np.where(yes, weights, 0)[:, order], starts, axis=1)

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device
 from llmrec_lite.errors import SettingError
 from llmrec_lite.language.ngram import Context, NgramModel, context_pairs
 
@@ -81,23 +80,18 @@ class NeuralNgram(NgramModel):
         with torch.random.fork_rng(devices=[]):  # the layers draw their start from the global generator
             torch.manual_seed(self.seed)
             self.net_ = NgramNet(len(self.words_), self.order, self.d, self.hidden, self.dropout).to(self.device)
-            optimizer = torch.optim.Adam(self.net_.parameters(), lr=self.learning_rate)
-            steps = self.epochs * -(-len(words) // self.batch)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-            with tqdm(total=steps, desc="neural n-gram", leave=False) as bar:
-                for epoch in range(self.epochs):
-                    self.net_.train()
-                    for rows in torch.randperm(len(words), generator=generator).split(self.batch):
-                        logits = self.net_(contexts[rows].to(self.device))
-                        loss = F.cross_entropy(logits, words[rows].to(self.device))
-                        optimizer.zero_grad()
-                        loss.backward()
-                        optimizer.step()
-                        schedule.step()
-                        bar.update()
-                    self.net_.eval()
-                    if self.on_epoch is not None and self.on_epoch(epoch, self):
-                        break
+            epochs = adam_epochs(
+                self.net_,
+                lambda: torch.randperm(len(words), generator=generator).split(self.batch),
+                lambda rows: F.cross_entropy(self.net_(contexts[rows].to(self.device)), words[rows].to(self.device)),
+                self.epochs,
+                self.learning_rate,
+                progress="neural n-gram",
+            )
+            for epoch, _ in enumerate(epochs):
+                self.net_.eval()
+                if self.on_epoch is not None and self.on_epoch(epoch, self):
+                    break
         self.net_.eval()
 
     def similar(self, word: str, k: int = 5) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from itertools import chain
 
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llmrec_lite.compute import random_seed
-from llmrec_lite.errors import OutOfMemoryError, SettingError
+from llmrec_lite.compute import explain_oom, random_seed
+from llmrec_lite.errors import SettingError
 
 IGNORE = -100  # the target of a place that is not to be predicted
 
@@ -143,27 +143,6 @@ class MaskedLM(nn.Module):
         return F.linear(self.think(self.encoder(tokens, mask)), self.encoder.get_parameter("embed.weight"), self.bias)
 
 
-@contextmanager
-def explain_out_of_memory(batch_size: int, length: int, accumulate: int = 1) -> Iterator[None]:
-    """Turn torch's ways to say that memory is out into one.
-
-    Raises:
-        MemoryError: memory is out; the message names the mend.
-    """
-    try:
-        yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU has no class of its own
-        if not isinstance(error, torch.OutOfMemoryError) and not any(
-            text in str(error) for text in ("not enough memory", "can't allocate memory", "out of memory")
-        ):
-            raise
-        raise OutOfMemoryError(
-            f"out of memory with batch_size={batch_size} rows of length={length} in accumulate={accumulate} pieces: "
-            f"set accumulate={2 * accumulate} (the same result in less memory), or take a smaller batch_size, "
-            "length or model"
-        ) from error
-
-
 def loss_sum(logits: Tensor, targets: Tensor) -> Tensor:
     """Return the summed cross-entropy in nats of logits (n, t, vocab) against targets (n, t), -100 left out."""
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum")
@@ -194,7 +173,7 @@ def mean_loss(
     total = 0.0
     try:
         for x, y in zip(inputs.split(batch_size), targets.split(batch_size), strict=True):
-            with explain_out_of_memory(batch_size, x.shape[1]), precision or nullcontext():
+            with explain_oom(f"batch_size={batch_size}", "take a smaller one"), precision or nullcontext():
                 total += loss_sum(model(x.to(device)), y.to(device)).item()
     finally:
         model.train(was_training)

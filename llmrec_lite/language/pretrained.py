@@ -152,7 +152,12 @@ def their_name(name: str) -> str:
     return pattern.replace("*", number[0]) if number else pattern
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object from the folder of a model.
+
+    Raises:
+        ModelFileError: the file is missing or damaged.
+    """
     try:
         content = json.loads(file.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -174,7 +179,7 @@ def read_config(folder: Path, make: Callable[..., Config]) -> Config:
     Raises:
         ModelFileError: the file is missing or damaged, its sizes cannot be, or the model has a part that ours has not.
     """
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     kind = config.get("model_type")
     if kind != "llama":
         raise ModelFileError(f"{folder} holds a model of type {kind!r}; only the type 'llama' is supported.")
@@ -193,7 +198,7 @@ def read_config(folder: Path, make: Callable[..., Config]) -> Config:
         if value != ours:
             raise ModelFileError(f"{folder}: this Llama has {name} = {value!r}; only {ours!r} is supported.")
     generation = folder / "generation_config.json"  # may know more ends than the model's own file
-    ends = (_read_json(generation) if generation.exists() else {}).get("eos_token_id", config.get("eos_token_id"))
+    ends = (read_json(generation) if generation.exists() else {}).get("eos_token_id", config.get("eos_token_id"))
     try:
         return make(
             vocab_size=config["vocab_size"],
@@ -227,7 +232,7 @@ def read_weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tens
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     files = [single]
     if not single.exists() and index.exists():
-        files = [folder / name for name in sorted(set(_read_json(index).get("weight_map", {}).values()))]
+        files = [folder / name for name in sorted(set(read_json(index).get("weight_map", {}).values()))]
     found: dict[str, Tensor] = {}
     for file in files:
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import trange
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device
 from llmrec_lite.data import Dataset
 from llmrec_lite.recommenders.base import BaseRecommender
 
@@ -95,26 +96,22 @@ class NeuMF(BaseRecommender):
 
     def _train(self, train: Dataset, device: torch.device) -> list[float]:
         rng = np.random.default_rng(self.seed)
-        optimizer = torch.optim.Adam(self.net_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
         met = train.matrix().toarray() > 0
         users, items = np.nonzero(met)
-        losses = []
-        self.net_.train()
-        for _ in trange(self.epochs, disable=not self.progress, desc="NeuMF"):
-            total = 0.0
-            for rows in np.array_split(rng.permutation(len(users)), -(-len(users) // self.batch)):
-                u = np.repeat(users[rows], 1 + self.negatives)
-                i = rng.integers(train.n_items, size=(len(rows), 1 + self.negatives))
-                i[:, 0] = items[rows]
-                target = torch.from_numpy(met[u, i.reshape(-1)].astype(np.float32)).to(device)
-                logits = self.net_(*(torch.from_numpy(a.reshape(-1)).to(device) for a in (u, i)))
-                loss = F.binary_cross_entropy_with_logits(logits, target)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                total += loss.item() * len(rows)
-            losses.append(total / len(users))
-        return losses
+
+        def batches() -> list[np.ndarray]:
+            return np.array_split(rng.permutation(len(users)), -(-len(users) // self.batch))
+
+        def loss(rows: np.ndarray) -> Tensor:
+            u = np.repeat(users[rows], 1 + self.negatives)
+            i = rng.integers(train.n_items, size=(len(rows), 1 + self.negatives))
+            i[:, 0] = items[rows]
+            target = torch.from_numpy(met[u, i.reshape(-1)].astype(np.float32)).to(device)
+            logits = self.net_(*(torch.from_numpy(a.reshape(-1)).to(device) for a in (u, i)))
+            return F.binary_cross_entropy_with_logits(logits, target)
+
+        options: dict[str, Any] = {"weight_decay": self.weight_decay, "progress": "NeuMF" if self.progress else None}
+        return list(adam_epochs(self.net_, batches, loss, self.epochs, self.learning_rate, cosine=False, **options))
 
     @torch.no_grad()
     def _score(self, users: np.ndarray) -> np.ndarray:

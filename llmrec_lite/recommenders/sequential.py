@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import trange
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device, shuffled_batches
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders.base import BaseRecommender, History
@@ -252,23 +251,20 @@ class SequenceRecommender(BaseRecommender):
 
     def _train(self, padded: Tensor) -> None:
         generator = torch.Generator().manual_seed(self.seed)
-        parameters = [*self.net_.parameters(), self.bias_]
-        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
-        n_batches = -(-len(padded) // self.batch)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * n_batches)
         self.losses_: list[float] = []
-        for epoch in trange(self.epochs, disable=not self.progress, desc=type(self).__name__):
-            self.net_.train()
-            total = 0.0
-            for rows in torch.randperm(len(padded), generator=generator).tensor_split(n_batches):
-                loss = self._loss(padded[rows], generator)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(parameters, 5.0)
-                optimizer.step()
-                schedule.step()
-                total += loss.item() * len(rows)
-            self.losses_.append(total / len(padded))
+        epochs = adam_epochs(
+            self.net_,
+            lambda: shuffled_batches(len(padded), self.batch, generator),
+            lambda rows: self._loss(padded[rows], generator),
+            self.epochs,
+            self.learning_rate,
+            extra=[self.bias_],
+            weight_decay=self.weight_decay,
+            clip_norm=5.0,
+            progress=type(self).__name__ if self.progress else None,
+        )
+        for epoch, loss in enumerate(epochs):
+            self.losses_.append(loss)
             if self.on_epoch is not None and self.on_epoch(epoch, self):
                 break
 

@@ -17,7 +17,6 @@ from llmrec_lite.language.attention import (
     causal_mask,
     padding_mask,
     scaled_dot_product_attention,
-    sinusoidal_positions,
 )
 
 
@@ -98,19 +97,6 @@ def test_masks():
     for lengths in ([4], [-1]):
         with pytest.raises(ValueError, match="between 0 and n=3"):
             padding_mask(lengths, 3)
-
-
-def test_sinusoidal_positions():
-    places = sinusoidal_positions(50, 6)
-    for p, column in ((0, 0), (7, 0), (7, 3), (49, 4), (49, 5)):
-        angle = p / 10000 ** (column // 2 * 2 / 6)
-        expected = math.cos(angle) if column % 2 else math.sin(angle)
-        assert places[p, column].item() == pytest.approx(expected, abs=1e-5)
-    # What makes them positions: the dot product of two depends on their distance only.
-    products = places @ places.T
-    torch.testing.assert_close(products[3, 8], products[30, 35])
-    with pytest.raises(ValueError, match="d=5 is odd"):
-        sinusoidal_positions(4, 5)
 
 
 @pytest.mark.parametrize("mask", [None, "causal", "padding", "both"])

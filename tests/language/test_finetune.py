@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from torch.nn import functional as F
 
-from llmrec_lite.errors import ModelFileError
+from llmrec_lite.errors import ModelFileError, OutOfMemoryError
 from llmrec_lite.language.checkpoint import latest_checkpoint
 from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT, GPTConfig
@@ -254,8 +254,8 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_spoilt():
 
 
 @pytest.mark.parametrize("at", [2, 7])  # in training, and in the validation after step 3
-def test_out_of_memory_names_the_mends(at):
-    with pytest.raises(MemoryError, match=r"batch_size=4 .* accumulate=4 .* gradient_checkpointing=True"):
+def test_out_of_memory_names_the_settings(at):
+    with pytest.raises(OutOfMemoryError, match=r"batch_size=4 .* accumulate=4 .* gradient_checkpointing"):
         run(Breaking(at, lambda loss: loss + torch.empty(2**50)), replace(CONFIG, accumulate=2))
 
 
