@@ -19,7 +19,7 @@ def finetune_command(
         typer.Option(help="What learns: head, full, top<k> layers, lora, lora-top<k>. lora-top2 (smollm2: 4) else."),
     ] = None,
     examples: Annotated[int, typer.Option(min=2, help="Most examples to learn from, drawn at random.")] = 512,
-    epochs: Annotated[float, typer.Option(help="Passes over them.")] = 3,
+    n_epochs: Annotated[float, typer.Option("--epochs", help="Passes over them.")] = 3,
     batch_size: Annotated[int, typer.Option(help="Examples an update.")] = 16,
     learning_rate: Annotated[
         float | None, typer.Option(help="Left out: 0.01 for head, 0.003 for lora, 0.0002 for top<k>, 0.00005 for full.")
@@ -45,7 +45,7 @@ def finetune_command(
 ) -> None:
     """Teach a language model to answer yes or no, and measure it on what it has not seen.
 
-    It learns whether a user likes a film (rates it 4 or more), told ten ratings before, from MovieLens or from your
+    It learns whether a user likes a film (rates it 4 or more), given ten ratings before, from MovieLens or from your
     --interactions; training, validation and test have other users. Or an encoder learns the labels of your --texts,
     dealt out at random, 70, 10 and 20 of 100. At most 100 examples validate and 500 test.
 

@@ -23,7 +23,7 @@ from llmrec_lite.language.lora import load_adapter, read_adapter, save_adapter, 
 from llmrec_lite.language.preferences import item_rate, like_share, preference_split
 from llmrec_lite.language.pretrained import model_folder, read_json
 from llmrec_lite.language.text_models import Example, TextClassifier
-from llmrec_lite.language.yes_no import YesNo
+from llmrec_lite.language.yes_no import YesNoClassifier
 from llmrec_lite.text import normalize_text
 
 RATES = {"head": 1e-2, "lora": 3e-3, "top": 2e-4, "full": 5e-5}  # learning rate by what learns
@@ -86,7 +86,7 @@ def run_job(
     if not chat:
         how["max_length"] = min(128, about.get("max_position_embeddings", 128))
     with config.explain_oom():
-        net = YesNo(GPT.from_pretrained(name), **how) if chat else TextClassifier(name, **how)
+        net = YesNoClassifier(GPT.from_pretrained(name), **how) if chat else TextClassifier(name, **how)
         learns, weights = trainable_parameters(net)
         counts = {
             "learns": learns,
@@ -127,7 +127,7 @@ def run_job(
     return report
 
 
-def load_finetuned(folder: str | Path) -> TextClassifier | YesNo:
+def load_finetuned(folder: str | Path) -> TextClassifier | YesNoClassifier:
     """Return the model that was trained with `--out folder`; its `predict(examples)` gives p(yes), (n,).
 
     Raises:
@@ -137,7 +137,7 @@ def load_finetuned(folder: str | Path) -> TextClassifier | YesNo:
     settings = dict(read_adapter(path)[1]["settings"])
     if "gpt" not in settings:
         return TextClassifier.load(path)
-    return load_adapter(YesNo(GPT.from_pretrained(settings.pop("gpt")), **settings), path).eval()
+    return load_adapter(YesNoClassifier(GPT.from_pretrained(settings.pop("gpt")), **settings), path).eval()
 
 
 def text_parts(path: Path, seed: int) -> list[list[Any]]:
@@ -160,6 +160,6 @@ def text_parts(path: Path, seed: int) -> list[list[Any]]:
     codes, different = words.factorize()
     if (n := len(different)) < 10:
         raise SettingError(f"{path}: {n} different texts are too few for train, validation and test; bring 10 or more")
-    place = np.random.default_rng(seed).permutation(np.arange(n) * 100 // n)[codes]
-    rows = (np.flatnonzero((low <= place) & (place < high)) for low, high in ((0, 70), (70, 80), (80, 100)))
+    percent = np.random.default_rng(seed).permutation(np.arange(n) * 100 // n)[codes]
+    rows = (np.flatnonzero((low <= percent) & (percent < high)) for low, high in ((0, 70), (70, 80), (80, 100)))
     return [[Example(words.iloc[i], labels.iloc[i]) for i in part] for part in rows]

@@ -101,7 +101,7 @@ def apply_merges(word: Sequence[int], ranks: Mapping[Pair, tuple[int, int]]) -> 
 
     Args:
         word: symbols.
-        ranks: pair -> (its place in the list of merges, the symbol that it makes).
+        ranks: pair -> (its rank in the list of merges, the symbol that it makes).
     """
     ids = list(word)
     n = len(ids)
@@ -164,7 +164,7 @@ def pretokenize(text: str) -> list[str]:
     except UnicodeEncodeError as error:
         raise SettingError(
             f"the text is not valid Unicode: {text[error.start : error.end]!r} is half of a surrogate pair; "
-            'mend it with text.encode("utf-8", "replace").decode()'
+            'repair it with text.encode("utf-8", "replace").decode()'
         ) from error
 
 

@@ -3,7 +3,7 @@
 A checkpoint is a folder `step-00000100` with four files: `model.safetensors` (weights and buffers),
 `optimizer.safetensors` (its state of every weight), `training.json` (what was trained, and its history) and
 `SHA256SUMS`, the checksums of the three, which `sha256sum -c` reads too. Nothing is pickled, so a checkpoint from
-somebody else can be wrong but cannot run code.
+an unknown source can be wrong but cannot run code.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PREFIX = "step-"
 
 
 def fingerprint(data: Tensor | str | None) -> str | None:
-    """Return 16 hexadecimal digits that tell these data from others, for the identity of a training."""
+    """Return 16 hexadecimal digits that identify these data, for the identity of a training."""
     if data is None:
         return None
     content = data.encode() if isinstance(data, str) else data.cpu().contiguous().numpy().tobytes()

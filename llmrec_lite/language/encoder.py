@@ -92,7 +92,7 @@ class TextEncoder:
     all-MiniLM-L6-v2 is a six-layer Transformer (Wang et al., "MiniLM", NeurIPS 2020) that the sentence-transformers
     project trained on a billion pairs of sentences, in the manner of Reimers and Gurevych, EMNLP 2019. It reads
     English: what its vocabulary lacks, such as most Chinese characters and emoji, becomes the token [UNK], and
-    `unknown_share` tells how much of a text that is.
+    `unknown_share` measures how much of a text that is.
 
     Args:
         name_or_path: "minilm" for the book's model, a folder that `transformers` can load, or an id of its hub.
@@ -104,7 +104,7 @@ class TextEncoder:
             of weights, vocabulary, settings and text, so no other model's vector can come back.
 
     Attributes:
-        dimension: length of a vector.
+        dim: length of a vector.
         n_cut: how many of the texts of the last `encode` were cut.
 
     Raises:
@@ -131,7 +131,7 @@ class TextEncoder:
         most = min(self._tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 10**30))
         if not 3 <= max_length <= most:
             raise SettingError(f"max_length must lie between 3 and this model's {most} tokens, not {max_length}")
-        self.dimension: int = model.config.hidden_size
+        self.dim: int = model.config.hidden_size
         self._model = model
         self._cache: EmbeddingCache | None = None
         self._known: dict[bytes, tuple[np.ndarray, bool]] = {}
@@ -173,7 +173,7 @@ class TextEncoder:
                 self._cache.write(known)
         self.n_cut = sum(known[key_of[text]][1] for text in wanted)
         rows = [known[key_of[text]][0] for text in wanted]
-        return np.stack(rows) if rows else np.empty((0, self.dimension), np.float32)
+        return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
 
     def unknown_share(self, texts: Iterable[str]) -> np.ndarray:
         """Return the share of each text's tokens that the vocabulary does not know, (len(texts),), 0 to 1.
@@ -282,7 +282,7 @@ def mean_cosine(vectors: np.ndarray) -> float:
 
 
 class Whitening:
-    """Take out of vectors what all of them share, so that what is left tells them apart.
+    """Whitening, or "all but the top": removes from vectors what all of them share.
 
     Fitting learns the mean and the principal components; transforming subtracts the mean, drops the strongest
     `drop` components, and with `scale` divides each of the next `keep` by its standard deviation. Then rows

@@ -21,11 +21,11 @@ from llmrec_lite.language.lora import merge_lora as merge_lora
 from llmrec_lite.language.lora import trainable_parameters as trainable_parameters
 from llmrec_lite.language.objectives import batch_rows
 from llmrec_lite.language.text_models import Example as Example
-from llmrec_lite.language.text_models import MatchModel as MatchModel
+from llmrec_lite.language.text_models import BiEncoder as BiEncoder
 from llmrec_lite.language.text_models import TextClassifier as TextClassifier
 from llmrec_lite.language.trainer import TrainConfig, train_model
 from llmrec_lite.language.trainer import TrainingHistory as TrainingHistory
-from llmrec_lite.language.yes_no import YesNo as YesNo
+from llmrec_lite.language.yes_no import YesNoClassifier as YesNoClassifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +35,15 @@ class FinetuneConfig(TrainConfig):
     LoRA and a head bear 100 times the learning rate that full fine-tuning does.
 
     Args:
-        epochs: passes over the training examples; a part of one is allowed.
-        max_steps: updates of the weights, in the place of epochs.
+        n_epochs: passes over the training examples; a part of one is allowed.
+        max_steps: updates of the weights, instead of n_epochs.
         warmup: share of the steps in which the rate rises; then it falls along a cosine to 0.
 
     Raises:
         ValueError: a value is out of its range.
     """
 
-    epochs: float = 3
+    n_epochs: float = 3
     max_steps: int | None = None
     warmup: float = 0.1
 
@@ -54,7 +54,7 @@ class FinetuneConfig(TrainConfig):
 
     def steps(self, n: int) -> int:
         """Return how many steps n training examples take."""
-        return self.max_steps or ceil(self.epochs * n / min(self.batch_size, n))
+        return self.max_steps or ceil(self.n_epochs * n / min(self.batch_size, n))
 
 
 def finetune(
@@ -72,7 +72,7 @@ def finetune(
     Args:
         model: a module with `loss(examples)`, the mean loss as a scalar, such as `TextClassifier`. Where it has
             `after_step(step)`, that is called after each update, before the gradients are cleared.
-        train: examples, in a form that the model's `loss` takes lists of. Their `repr` must tell them apart.
+        train: examples, in a form that the model's `loss` takes lists of. Different ones must have a different `repr`.
         valid: examples to measure the loss on, or None.
         config: how to train.
         checkpoint: folder of checkpoints to go on from. (AdaLoRA keeps averages elsewhere, so with it not exactly.)

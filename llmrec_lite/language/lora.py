@@ -1,7 +1,7 @@
-"""Chapter 10: LoRA, which leaves a weight matrix as it is and learns a small correction beside it.
+"""Chapter 10: LoRA, low-rank adaptation of frozen weight matrices.
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022: W x becomes W x + (alpha / r) B A x with
-B (out, r) and A (r, in), so r (in + out) numbers learn in the place of in * out. B begins as zero, so at first nothing
+B (out, r) and A (r, in), so r (in + out) numbers learn instead of in * out. B begins as zero, so at first nothing
 changes.
 """
 
@@ -153,7 +153,7 @@ def adapter_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def base_fingerprint(model: nn.Module) -> str:
-    """Return 16 hexadecimal digits that tell the frozen weights of this model from those of others."""
+    """Return 16 hexadecimal digits that identify the frozen weights of this model."""
     learned, digest = adapter_state(model), hashlib.sha256()
     for name, p in sorted(model.named_parameters()):
         if name in learned:

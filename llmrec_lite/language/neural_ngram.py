@@ -1,4 +1,4 @@
-"""Chapter 6: the neural n-gram model, which knows that "dress" and "skirt" are alike."""
+"""Chapter 6: the neural n-gram model, in which similar words have similar vectors."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class NgramNet(nn.Module):
     start of a sentence.
     """
 
-    def __init__(self, n_words: int, order: int, d: int, hidden: int, dropout: float) -> None:
+    def __init__(self, n_words: int, order: int, dim: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.embed = nn.Embedding(n_words + 1, d)
+        self.embed = nn.Embedding(n_words + 1, dim)
         self.drop = nn.Dropout(dropout)
-        self.hidden = nn.Linear((order - 1) * d, hidden)
+        self.hidden = nn.Linear((order - 1) * dim, hidden)
         self.out = nn.Linear(hidden, n_words)
 
     def forward(self, contexts: Tensor) -> Tensor:
@@ -41,12 +41,12 @@ class NeuralNgram(NgramModel):
 
     Args:
         order: n of the n-gram, at least 2.
-        d: length of a word's embedding.
+        dim: length of a word's embedding.
         hidden: width of the hidden layer.
-        epochs: passes over the words.
+        n_epochs: passes over the words.
         learning_rate: of Adam, falling to zero along half a cosine.
         dropout: of the hidden layer.
-        batch: words a step.
+        batch_size: words a step.
         min_count: rarer words become unknown.
         seed: of the start and the order of training.
         device: "auto", "cpu", "cuda".
@@ -56,12 +56,12 @@ class NeuralNgram(NgramModel):
     def __init__(
         self,
         order: int = 4,
-        d: int = 64,
+        dim: int = 64,
         hidden: int = 128,
-        epochs: int = 3,
+        n_epochs: int = 3,
         learning_rate: float = 0.003,
         dropout: float = 0.1,
-        batch: int = 512,
+        batch_size: int = 512,
         min_count: int = 5,
         seed: int = 0,
         device: str = "auto",
@@ -70,8 +70,8 @@ class NeuralNgram(NgramModel):
         super().__init__(order, min_count)
         if order < 2:
             raise SettingError(f"a neural n-gram needs a context: order must be at least 2, not {order!r}")
-        self.d, self.hidden, self.epochs, self.learning_rate = d, hidden, epochs, learning_rate
-        self.dropout, self.batch, self.seed, self.on_epoch = dropout, batch, seed, on_epoch
+        self.dim, self.hidden, self.n_epochs, self.learning_rate = dim, hidden, n_epochs, learning_rate
+        self.dropout, self.batch_size, self.seed, self.on_epoch = dropout, batch_size, seed, on_epoch
         self.device = pick_device(device)
 
     def _fit(self, texts: list[list[int]]) -> None:
@@ -79,16 +79,16 @@ class NeuralNgram(NgramModel):
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=[]):  # the layers draw their start from the global generator
             torch.manual_seed(self.seed)
-            self.net_ = NgramNet(len(self.words_), self.order, self.d, self.hidden, self.dropout).to(self.device)
-            epochs = adam_epochs(
+            self.net_ = NgramNet(len(self.words_), self.order, self.dim, self.hidden, self.dropout).to(self.device)
+            passes = adam_epochs(
                 self.net_,
-                lambda: torch.randperm(len(words), generator=generator).split(self.batch),
+                lambda: torch.randperm(len(words), generator=generator).split(self.batch_size),
                 lambda rows: F.cross_entropy(self.net_(contexts[rows].to(self.device)), words[rows].to(self.device)),
-                self.epochs,
+                self.n_epochs,
                 self.learning_rate,
                 progress="neural n-gram",
             )
-            for epoch, _ in enumerate(epochs):
+            for epoch, _ in enumerate(passes):
                 self.net_.eval()
                 if self.on_epoch is not None and self.on_epoch(epoch, self):
                     break

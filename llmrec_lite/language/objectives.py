@@ -1,4 +1,4 @@
-"""Chapter 8: what a language model is trained and judged by, and the head of a masked one."""
+"""Chapter 8: the objectives of language models, perplexity, and the masked model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from llmrec_lite.compute import explain_oom, random_seed
 from llmrec_lite.errors import SettingError
 
-IGNORE = -100  # the target of a place that is not to be predicted
+IGNORE = -100  # the target of a position that is not to be predicted
 
 
 def pack(token_lists: Iterable[Sequence[int]], length: int, end_id: int) -> Tensor:
@@ -54,9 +54,9 @@ def batch_rows(n: int, batch_size: int, seed: int, step: int) -> Tensor:
 
     It is computed from (seed, step) alone: a training that goes on at step 1,000 needs no memory of the 999 before.
     """
-    place = torch.arange(step * batch_size, (step + 1) * batch_size)
-    epoch = place // n
-    return torch.cat([_order(n, seed, e)[place[epoch == e] % n] for e in epoch.unique().tolist()])
+    position = torch.arange(step * batch_size, (step + 1) * batch_size)
+    epoch = position // n
+    return torch.cat([_order(n, seed, e)[position[epoch == e] % n] for e in epoch.unique().tolist()])
 
 
 @lru_cache(maxsize=2)  # the epoch we are in and the next
@@ -74,7 +74,7 @@ def mask_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Hide tokens as BERT does: of a share `rate`, 80% become the mask, 10% a random token, 10% stay.
 
-    A model cannot know which of the tokens it sees are true, so it has to think about all of them. Devlin et
+    A model cannot know which of the tokens it sees are true, so it has to represent all of them. Devlin et
     al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019, section 3.1.
 
     Args:
@@ -112,35 +112,37 @@ def mask_tokens(
 
 
 class MaskedLM(nn.Module):
-    """An encoder, and on it what tells each token: a small layer, then the embedding read backwards (tied).
+    """Masked language model: an encoder, a small layer, and its own embedding as output matrix (weight tying).
 
     Shapes: tokens (n, t) -> logits (n, t, vocab). Devlin et al. 2019; the tying is from Press and Wolf, "Using
     the Output Embedding to Improve Language Models", EACL 2017.
 
     Args:
         encoder: tokens (n, t), mask -> states (n, t, d); its `embed` is the (vocab, d) embedding.
-        d: length of the states.
+        dim: length of the states.
         vocab: number of tokens.
-        seed: of the first weights of the small layer.
+        seed: of the initial weights of the small layer.
 
     Raises:
         ValueError: the embedding has another shape.
     """
 
-    def __init__(self, encoder: nn.Module, d: int, vocab: int, seed: int = 0) -> None:
+    def __init__(self, encoder: nn.Module, dim: int, vocab: int, seed: int = 0) -> None:
         super().__init__()
         embed = getattr(encoder, "embed", None)
-        if not isinstance(embed, nn.Embedding) or embed.weight.shape != (vocab, d):
-            raise SettingError(f"encoder.embed must be Embedding({vocab}, {d}), got {embed}; give its vocab and d")
+        if not isinstance(embed, nn.Embedding) or embed.weight.shape != (vocab, dim):
+            raise SettingError(f"encoder.embed must be Embedding({vocab}, {dim}), got {embed}; give its vocab and dim")
         self.encoder = encoder
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.think = nn.Sequential(nn.Linear(d, d), nn.GELU(), nn.LayerNorm(d))
+            self.mlm_head = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim))
         self.bias = nn.Parameter(torch.zeros(vocab))
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the logits; `mask` goes to the encoder."""
-        return F.linear(self.think(self.encoder(tokens, mask)), self.encoder.get_parameter("embed.weight"), self.bias)
+        return F.linear(
+            self.mlm_head(self.encoder(tokens, mask)), self.encoder.get_parameter("embed.weight"), self.bias
+        )
 
 
 def loss_sum(logits: Tensor, targets: Tensor) -> Tensor:
@@ -181,7 +183,7 @@ def mean_loss(
 
 
 def perplexity(model: nn.Module, rows: Tensor, batch_size: int = 32) -> float:
-    """Return exp(mean loss) of telling each row's next tokens: among how many the model still wavers.
+    """Return the perplexity of each row's next tokens, exp(mean loss).
 
     Args:
         model: tokens (n, t) -> logits (n, t, vocab), causal.
@@ -215,7 +217,7 @@ def check_rows(rows: Tensor, name: str) -> Tensor:
 
 @torch.no_grad()
 def vocabulary_size(model: nn.Module, length: int, **rows: Tensor | None) -> int:
-    """Return how many tokens the model tells apart, after a look at one row of zeros and at all the data.
+    """Return the vocabulary size of the model, after a look at one row of zeros and at all the data.
 
     Args:
         model: tokens (n, t) -> logits (n, t, vocab).

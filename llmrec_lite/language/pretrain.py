@@ -1,4 +1,4 @@
-"""Chapter 8: pre-training, which learns a language from text that nobody has labeled.
+"""Chapter 8: pre-training, which learns a language from unlabeled text.
 
 `pretrain` serves the causal objective (predict the next token from those before it) and the masked one (predict hidden
 tokens from those around them).

@@ -129,15 +129,15 @@ Config = TypeVar("Config")
 # Our names of the weights, and those of the Llama family; "*" stands for the number of a block.
 NAMES = {
     "embed.weight": "model.embed_tokens.weight",
-    "blocks.*.attend.query.weight": "model.layers.*.self_attn.q_proj.weight",
-    "blocks.*.attend.key.weight": "model.layers.*.self_attn.k_proj.weight",
-    "blocks.*.attend.value.weight": "model.layers.*.self_attn.v_proj.weight",
-    "blocks.*.attend.merge.weight": "model.layers.*.self_attn.o_proj.weight",
-    "blocks.*.feed.gate.weight": "model.layers.*.mlp.gate_proj.weight",
-    "blocks.*.feed.up.weight": "model.layers.*.mlp.up_proj.weight",
-    "blocks.*.feed.down.weight": "model.layers.*.mlp.down_proj.weight",
-    "blocks.*.norm_attend.weight": "model.layers.*.input_layernorm.weight",
-    "blocks.*.norm_feed.weight": "model.layers.*.post_attention_layernorm.weight",
+    "blocks.*.attn.query.weight": "model.layers.*.self_attn.q_proj.weight",
+    "blocks.*.attn.key.weight": "model.layers.*.self_attn.k_proj.weight",
+    "blocks.*.attn.value.weight": "model.layers.*.self_attn.v_proj.weight",
+    "blocks.*.attn.out_proj.weight": "model.layers.*.self_attn.o_proj.weight",
+    "blocks.*.mlp.gate.weight": "model.layers.*.mlp.gate_proj.weight",
+    "blocks.*.mlp.up.weight": "model.layers.*.mlp.up_proj.weight",
+    "blocks.*.mlp.down.weight": "model.layers.*.mlp.down_proj.weight",
+    "blocks.*.norm_attn.weight": "model.layers.*.input_layernorm.weight",
+    "blocks.*.norm_mlp.weight": "model.layers.*.post_attention_layernorm.weight",
     "norm.weight": "model.norm.weight",
     "head.weight": "lm_head.weight",
 }
@@ -146,7 +146,7 @@ DERIVED = re.compile(r".*rotary_emb\.inv_freq|lm_head\.weight")
 
 
 def their_name(name: str) -> str:
-    """Return the Llama name of one of our weights: "blocks.3.feed.up.weight" -> "model.layers.3.mlp.up_proj.weight"."""
+    """Return the Llama name of one of our weights: "blocks.3.mlp.up.weight" -> "model.layers.3.mlp.up_proj.weight"."""
     number = re.search(r"\d+", name)
     pattern = NAMES[re.sub(r"\d+", "*", name)]
     return pattern.replace("*", number[0]) if number else pattern
@@ -202,7 +202,7 @@ def read_config(folder: Path, make: Callable[..., Config]) -> Config:
     try:
         return make(
             vocab_size=config["vocab_size"],
-            d=config["hidden_size"],
+            dim=config["hidden_size"],
             layers=config["num_hidden_layers"],
             heads=config["num_attention_heads"],
             kv_heads=config.get("num_key_value_heads") or heads,
@@ -293,7 +293,7 @@ def write_model(
         "model_type": "llama",
         "hidden_act": "silu",
         "vocab_size": config["vocab_size"],
-        "hidden_size": config["d"],
+        "hidden_size": config["dim"],
         "num_hidden_layers": config["layers"],
         "num_attention_heads": config["heads"],
         "num_key_value_heads": config["kv_heads"],

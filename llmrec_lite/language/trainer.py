@@ -35,7 +35,7 @@ NOT_THE_RESULT = ("device", "compile", "checkpoint_every", "gradient_checkpointi
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What every training can be told.
+    """Settings of every training.
 
     Args:
         batch_size: examples an update; all of them where there are fewer.
@@ -246,7 +246,7 @@ def train_model(
     progress: str | None = None,
     on_step: Callable[[int, TrainingHistory], bool | None] | None = None,
 ) -> TrainingHistory:
-    """Train what requires grad in a model, on its device and in place; it is left in evaluation mode.
+    """Train what requires grad in a model, on its device; it is left in evaluation mode.
 
     Args:
         model: where it has `after_step(step)`, that is called after each update, before the gradients are cleared.

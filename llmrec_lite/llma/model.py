@@ -14,7 +14,7 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.knowledge.graph import genre_facts
 from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
-from llmrec_lite.language.text_recommender import Encoder, JoinedEncoder
+from llmrec_lite.language.text_recommender import Encoder, ConcatEncoder
 from llmrec_lite.llma.cold_start import Newcomers
 from llmrec_lite.llma.config import KnownTexts, LLMAConfig, pressed, rerank, scorer
 from llmrec_lite.llma.explain import reasons
@@ -136,7 +136,7 @@ class LLMA(BaseRecommender):
         """Return an encoder that knows the catalogue's texts and facts, and reads other texts when they come."""
         texts = train.items["text"].fillna("").tolist()
         known = KnownTexts(texts, self.text_vectors_, self._encoder)
-        return JoinedEncoder([known, FactEncoder(sparse.csr_array(self.fact_vectors_), texts)])
+        return ConcatEncoder([known, FactEncoder(sparse.csr_array(self.fact_vectors_), texts)])
 
     def _ready(self, train: Dataset) -> None:
         """Prepare what the prediction stage asks for again and again."""

@@ -25,7 +25,7 @@ from llmrec_lite.language.gpt import GPT, GPTConfig
 from llmrec_lite.language.lora import trainable_parameters
 from llmrec_lite.language.preferences import item_rate, like_share, preference_split
 from llmrec_lite.language.text_models import Example, TextClassifier
-from llmrec_lite.language.yes_no import YesNo
+from llmrec_lite.language.yes_no import YesNoClassifier
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["space", "war", "love", "film", "ship", "star", "sea", "funny", "sad", "old", "new", "robot", "red", "blue"]
@@ -42,7 +42,7 @@ def gpt(tmp_path_factory):
     vocabulary = {word: i for i, word in enumerate(["[UNK]", *WORDS, "Yes", "No", "liked", ":", "."])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    sizes = {"d": 16, "layers": 3, "heads": 2, "kv_heads": 1, "d_ff": 32, "max_length": 200}
+    sizes = {"dim": 16, "layers": 3, "heads": 2, "kv_heads": 1, "d_ff": 32, "max_length": 200}
     model = GPT(GPTConfig(vocab_size=len(vocabulary), **sizes), 0, tokenizer)
     with torch.no_grad():
         for p in model.parameters():
@@ -195,13 +195,13 @@ def test_likes_of_users_by_a_chat_model(llmrec, gpt, ratings, tmp_path):
     code, _, said = llmrec("--out", tmp_path, "--model", gpt, "--examples", 20, "--epochs", 2, *ratings)
     assert code == 0, said
     model, report = load_finetuned(tmp_path), read(tmp_path)
-    assert isinstance(model, YesNo)
+    assert isinstance(model, YesNoClassifier)
     assert report["settings"]["train"] == "lora-top3"  # as it has only three layers
     _, _, _, test = preference_split(Dataset.from_files(ratings[1], ratings[3]), style="chat")
     test = drawn(test, 500)
     assert test[0].text.endswith("<|im_start|>assistant\n")
     told = model.predict(test)
-    assert not np.allclose(told, YesNo(GPT.from_pretrained(gpt), train="lora").predict(test), atol=1e-4)
+    assert not np.allclose(told, YesNoClassifier(GPT.from_pretrained(gpt), train="lora").predict(test), atol=1e-4)
     assert report["metrics"]["test"]["fine-tuned"]["auc"] == pytest.approx(roc_auc_score([e.label for e in test], told))
     assert (gpt / "model.safetensors").read_bytes() == before
 
@@ -229,7 +229,7 @@ def test_every_option_arrives(llmrec, bert, texts, tmp_path, monkeypatch):
     words += f" --gradient-checkpointing --compile --log-dir {tmp_path / 'log'}"
     assert llmrec("--out", tmp_path / "out", "--model", bert, "--texts", texts, *words.split())[0] == 0
     config, compiled = seen
-    expected = {"epochs": 0.5, "batch_size": 6, "learning_rate": 0.02, "accumulate": 2, "patience": 3, "seed": 5}
+    expected = {"n_epochs": 0.5, "batch_size": 6, "learning_rate": 0.02, "accumulate": 2, "patience": 3, "seed": 5}
     expected |= {"precision": "bfloat16", "gradient_checkpointing": True, "compile": True, "device": "cpu"}
     assert {name: getattr(config, name) for name in expected} == expected
     assert compiled == "compiled"

@@ -99,7 +99,9 @@ def test_an_encoder_needs_facts_for_all_texts():
 def test_cke_learns_tastes_with_and_without_facts():
     data, graph = tastes(unmet=()), KnowledgeGraph.from_frame(FACTS)
     for weight in (0.0, 1.0):
-        scores = CKE(graph, LINKS, weight, d=8, epochs=30, learning_rate=0.05, dropout=0.1).fit(data).score(range(40))
+        scores = (
+            CKE(graph, LINKS, weight, dim=8, n_epochs=30, learning_rate=0.05, dropout=0.1).fit(data).score(range(40))
+        )
         own = np.repeat(np.arange(2) == 0, 10)
         assert (scores[::2][:, own].mean(1) > scores[::2][:, ~own].mean(1)).all()
         assert (scores[1::2][:, ~own].mean(1) > scores[1::2][:, own].mean(1)).all()
@@ -107,7 +109,7 @@ def test_cke_learns_tastes_with_and_without_facts():
 
 def test_cke_scores_as_it_trains():
     data, graph = tastes(), KnowledgeGraph.from_frame(FACTS)
-    model = CKE(graph, LINKS.drop([3]), d=8, epochs=1).fit(data)
+    model = CKE(graph, LINKS.drop([3]), dim=8, n_epochs=1).fit(data)
     model.net_.eval()
     with torch.no_grad():
         slow = model.net_(torch.arange(40), torch.arange(N).expand(40, -1)).numpy()
@@ -123,14 +125,14 @@ def test_cke_learns_the_facts_too():
     data, graph = tastes(), KnowledgeGraph.from_frame(FACTS)
 
     def loss_of_facts(weight):
-        net = CKE(graph, LINKS, weight, d=8, epochs=30, learning_rate=0.05).fit(data).net_.graph
+        net = CKE(graph, LINKS, weight, dim=8, n_epochs=30, learning_rate=0.05).fit(data).net_.graph
         return graph_loss(net.eval(), torch.from_numpy(graph.triples), torch.arange(len(graph.entities))).item()
 
     assert loss_of_facts(1.0) < 0.9 * loss_of_facts(0.0)
 
 
 def test_cke_without_weight_leaves_the_entities_out():
-    model = CKE(KnowledgeGraph.from_frame(FACTS), LINKS, 0.0, d=8, epochs=1).fit(tastes())
+    model = CKE(KnowledgeGraph.from_frame(FACTS), LINKS, 0.0, dim=8, n_epochs=1).fit(tastes())
     assert (model.net_.entity == -1).all()
 
 
@@ -147,7 +149,7 @@ def test_cke_refuses_what_it_cannot_learn_from():
 
 def test_one_graph_of_people_and_films():
     data = tastes()
-    learned = KnowledgeEmbedding("complex", d=16, epochs=60, negatives=32, batch=128, dropout=0.1)
+    learned = KnowledgeEmbedding("complex", dim=16, n_epochs=60, negatives=32, batch_size=128, dropout=0.1)
     model = GraphRecommender(FACTS, LINKS, learned).fit(data)
     assert np.isfinite(model.score(range(40))).all()
     assert knows_the_kinds(model.score(range(40)), share=0.9)
@@ -155,7 +157,7 @@ def test_one_graph_of_people_and_films():
 
 def test_items_and_users_that_are_not_in_the_graph_come_last():
     data = tastes()
-    model = GraphRecommender(None, None, KnowledgeEmbedding(d=8, epochs=1)).fit(data)
+    model = GraphRecommender(None, None, KnowledgeEmbedding(dim=8, n_epochs=1)).fit(data)
     assert np.isneginf(model.score([0])[0, [9, 19]]).all()
     shy = data.with_interactions(data.interactions[data.interactions["user_id"] != 5])
-    assert np.isneginf(GraphRecommender(None, None, KnowledgeEmbedding(d=8, epochs=1)).fit(shy).score([5])).all()
+    assert np.isneginf(GraphRecommender(None, None, KnowledgeEmbedding(dim=8, n_epochs=1)).fit(shy).score([5])).all()

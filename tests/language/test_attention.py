@@ -30,7 +30,7 @@ def _copy(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
         theirs.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
-        theirs.out_proj.load_state_dict(ours.merge.state_dict())
+        theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
 
 
 def _randomize(module: nn.Module, generator: torch.Generator) -> None:
@@ -151,12 +151,12 @@ def test_block_equals_torch(norm, activation, generator):
     ours = TransformerBlock(12, 3, 20, 0.0, norm, activation)
     theirs = nn.TransformerEncoderLayer(12, 3, 20, 0.0, activation, batch_first=True, norm_first=norm == "pre")
     _randomize(ours, generator)
-    _copy(ours.attend, theirs.self_attn)
+    _copy(ours.attn, theirs.self_attn)
     for mine, its in (
-        (ours.norm_attend, theirs.norm1),
-        (ours.norm_feed, theirs.norm2),
-        (ours.feed.widen, theirs.linear1),
-        (ours.feed.narrow, theirs.linear2),
+        (ours.norm_attn, theirs.norm1),
+        (ours.norm_mlp, theirs.norm2),
+        (ours.mlp.fc1, theirs.linear1),
+        (ours.mlp.fc2, theirs.linear2),
     ):
         its.load_state_dict(mine.state_dict())
     x = torch.randn(2, 5, 12, generator=generator)
@@ -168,7 +168,7 @@ def test_encoder_is_its_parts(generator):
     encoder = TransformerEncoder(11, 8, 2, 2, 16, 6)
     _randomize(encoder, generator)
     tokens = torch.tensor([[1, 2, 3], [4, 5, 0]])
-    x = encoder.embed.weight[tokens] + encoder.place.weight[:3]
+    x = encoder.embed.weight[tokens] + encoder.pos_embedding.weight[:3]
     for block in encoder.blocks:
         x = block(x, padding_mask([3, 2], 3))
     torch.testing.assert_close(encoder(tokens, padding_mask([3, 2], 3)), encoder.norm(x))
@@ -190,7 +190,7 @@ def test_without_positions_order_means_nothing(generator):
     _randomize(encoder, generator)
     tokens, order = torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([3, 0, 4, 1, 2])
     assert not torch.allclose(encoder(tokens)[:, order], encoder(tokens[:, order]), atol=1e-3)
-    nn.init.zeros_(encoder.place.weight)
+    nn.init.zeros_(encoder.pos_embedding.weight)
     torch.testing.assert_close(encoder(tokens)[:, order], encoder(tokens[:, order]))
 
 
@@ -201,11 +201,11 @@ def test_the_seed_alone_decides_the_first_weights():
     for name, weight in first.items():
         assert torch.equal(weight, again[name])
     assert not torch.equal(first["embed.weight"], other["embed.weight"])
-    assert not torch.equal(first["blocks.0.feed.widen.weight"], other["blocks.0.feed.widen.weight"])
+    assert not torch.equal(first["blocks.0.mlp.fc1.weight"], other["blocks.0.mlp.fc1.weight"])
 
 
 def test_what_cannot_be_is_said():
-    with pytest.raises(ValueError, match="d=10 does not divide into 3 heads"):
+    with pytest.raises(ValueError, match="dim=10 does not divide into 3 heads"):
         MultiHeadAttention(10, 3)
     with pytest.raises(ValueError, match="not 'swish'"):
         FeedForward(4, 8, activation="swish")  # type: ignore[arg-type]

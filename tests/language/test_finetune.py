@@ -22,12 +22,12 @@ from llmrec_lite.language.checkpoint import latest_checkpoint
 from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT, GPTConfig
 from llmrec_lite.language.lora import LoRALinear, base_fingerprint, trainable_parameters
-from llmrec_lite.language.text_models import Example, MatchModel, TextClassifier
+from llmrec_lite.language.text_models import Example, BiEncoder, TextClassifier
 from llmrec_lite.language.trainer import TrainingHistory
-from llmrec_lite.language.yes_no import YesNo
+from llmrec_lite.language.yes_no import YesNoClassifier
 
 ROOT = Path(__file__).parents[2]
-CONFIG = FinetuneConfig(epochs=2, batch_size=4, checkpoint_every=3, device="cpu", learning_rate=0.01)
+CONFIG = FinetuneConfig(n_epochs=2, batch_size=4, checkpoint_every=3, device="cpu", learning_rate=0.01)
 WORDS = ["space", "war", "love", "film", "ship", "star", "sea", "funny", "sad", "old", "new", "robot", "red", "blue"]
 TRAIN = ("head", "full", "top1", "lora", "lora-top1")
 
@@ -96,9 +96,9 @@ def test_the_first_steps_are_those_of_torch():
 
 
 def test_steps_and_validations_by_hand():
-    assert FinetuneConfig(epochs=3, batch_size=4).steps(10) == 8
-    assert FinetuneConfig(epochs=0.5, batch_size=4).steps(10) == 2
-    assert FinetuneConfig(epochs=3, batch_size=99).steps(10) == 3
+    assert FinetuneConfig(n_epochs=3, batch_size=4).steps(10) == 8
+    assert FinetuneConfig(n_epochs=0.5, batch_size=4).steps(10) == 2
+    assert FinetuneConfig(n_epochs=3, batch_size=99).steps(10) == 3
     assert FinetuneConfig(max_steps=7).steps(10) == 7
     model = Line()
     history = run(model)
@@ -200,7 +200,7 @@ def test_bfloat16_keeps_the_weights_in_float32():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"epochs": 0},
+        {"n_epochs": 0},
         {"max_steps": 0},
         {"batch_size": 0},
         {"accumulate": 5},
@@ -272,7 +272,7 @@ def interrupted(step):
 
 @pytest.mark.parametrize("step", [2, 3, 13, 14])
 def test_a_run_that_was_interrupted_ends_where_it_would_have(tmp_path, step):
-    config = replace(CONFIG, epochs=20, learning_rate=0.1, valid_every=2, patience=3, warmup=0.0)
+    config = replace(CONFIG, n_epochs=20, learning_rate=0.1, valid_every=2, patience=3, warmup=0.0)
     valid = points(5, 3)
     whole = Line(0.3)
     expected = run(whole, config, valid=valid)
@@ -490,7 +490,7 @@ def test_compile_is_used_where_asked_for(classifier, monkeypatch):
 @pytest.mark.parametrize("train", ["full", "lora"])
 def test_a_classifier_learns(classifier, train):
     model = classifier(train, pretrained=False)
-    config = replace(CONFIG, epochs=25, batch_size=16, learning_rate=0.01)
+    config = replace(CONFIG, n_epochs=25, batch_size=16, learning_rate=0.01)
     train_set, test = sentences(80), sentences(40, 1)
     history = finetune(model, train_set, test, config, progress=False)
     assert history.valid_losses[-1] < 0.6 * history.valid_losses[0]
@@ -596,7 +596,7 @@ def pairs(n, seed=0):
 
 
 def test_the_match_loss_is_infonce(bert):
-    model, examples = MatchModel(bert, max_length=32, train="full"), pairs(9)
+    model, examples = BiEncoder(bert, max_length=32, train="full"), pairs(9)
     left, right = (
         F.normalize(torch.tensor(model.encode(texts)))
         for texts in zip(*((e.text, e.other) for e in examples), strict=True)
@@ -609,7 +609,7 @@ def test_the_match_loss_is_infonce(bert):
 
 
 def test_what_is_shared_is_no_negative(bert):
-    model = MatchModel(bert, max_length=32)
+    model = BiEncoder(bert, max_length=32)
     twice = [Example("red", other="ship"), Example("red", other="sea"), Example("war", other="ship")]
     u, v = (torch.tensor(model.encode(texts)) for texts in (["red", "red", "war"], ["ship", "sea", "ship"]))
     scores = 20 * u @ v.T
@@ -621,16 +621,16 @@ def test_what_is_shared_is_no_negative(bert):
 
 @pytest.mark.parametrize(("train", "gain"), [("head", 0.1), ("full", 1.5), ("lora", 1.0)])
 def test_a_matcher_learns_and_comes_back(bert, train, gain, tmp_path):
-    model, data = MatchModel(bert, max_length=32, train=train), pairs(112)
-    config = replace(CONFIG, epochs=8, batch_size=14, learning_rate=0.003 if train == "head" else 0.01)
+    model, data = BiEncoder(bert, max_length=32, train=train), pairs(112)
+    config = replace(CONFIG, n_epochs=8, batch_size=14, learning_rate=0.003 if train == "head" else 0.01)
     history = finetune(model, data, pairs(28, 1), config, progress=False)
     assert history.valid_losses[-1] < history.valid_losses[0] - gain
     model.save(tmp_path / "m")
-    np.testing.assert_allclose(MatchModel.load(tmp_path / "m").predict(data), model.predict(data), atol=1e-6)
+    np.testing.assert_allclose(BiEncoder.load(tmp_path / "m").predict(data), model.predict(data), atol=1e-6)
 
 
 def test_pairs_that_are_none_are_named(bert):
-    model = MatchModel(bert, max_length=32)
+    model = BiEncoder(bert, max_length=32)
     with pytest.raises(ValueError, match="needs its other text"):
         model.predict([Example("red")])
     with pytest.raises(ValueError, match=r"leave out label=0\.0"):
@@ -644,7 +644,7 @@ def small_gpt(seed=0, tied=True):
     vocabulary = {word: i for i, word in enumerate(["[UNK]", *WORDS, "Yes", "No"])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    sizes = {"d": 16, "layers": 3, "heads": 2, "kv_heads": 1, "d_ff": 32, "max_length": 16, "tied": tied}
+    sizes = {"dim": 16, "layers": 3, "heads": 2, "kv_heads": 1, "d_ff": 32, "max_length": 16, "tied": tied}
     model = GPT(GPTConfig(vocab_size=len(vocabulary), **sizes), seed, tokenizer)
     with torch.no_grad():
         for p in model.parameters():
@@ -661,7 +661,7 @@ def asked(gpt, text):
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("train", ["lora", "lora-top1", "lora-top2", "top1", "full"])
 def test_yes_less_no_at_the_last_token_with_gradients(train, tied):
-    model, examples = YesNo(small_gpt(tied=tied), train=train), sentences(30)
+    model, examples = YesNoClassifier(small_gpt(tied=tied), train=train), sentences(30)
     for module in model.modules():
         if isinstance(module, LoRALinear):
             nn.init.normal_(module.B, generator=torch.Generator().manual_seed(1))
@@ -679,8 +679,8 @@ def test_yes_less_no_at_the_last_token_with_gradients(train, tied):
 
 
 def test_a_chat_model_learns_from_a_few_examples():
-    model, data = YesNo(small_gpt(), train="lora-top2", rank=4), sentences(40)
-    config = replace(CONFIG, epochs=25, batch_size=8, learning_rate=0.02)
+    model, data = YesNoClassifier(small_gpt(), train="lora-top2", rank=4), sentences(40)
+    config = replace(CONFIG, n_epochs=25, batch_size=8, learning_rate=0.02)
     history = finetune(model, data, None, config, progress=False)
     assert history.train_losses[-1] < 0.5 * history.train_losses[0]
     n = 2 * 4 * (16 + 16) + 2 * 4 * (16 + 8)  # rank 4 on query (16 -> 16) and value (16 -> 8) of two blocks
@@ -690,14 +690,14 @@ def test_a_chat_model_learns_from_a_few_examples():
 def test_a_chat_model_that_does_not_fit_is_named():
     gpt = small_gpt()
     with pytest.raises(ValueError, match="'red ship' is 2 tokens"):
-        YesNo(gpt, yes="red ship")
+        YesNoClassifier(gpt, yes="red ship")
     with pytest.raises(ValueError, match="no head to train"):
-        YesNo(gpt, train="head")
+        YesNoClassifier(gpt, train="head")
     with pytest.raises(ValueError, match="17 tokens, above max_length=16"):
-        YesNo(gpt, train="lora-top1").predict([Example("red " * 17)])
+        YesNoClassifier(gpt, train="lora-top1").predict([Example("red " * 17)])
     gpt.tokenizer = None
     with pytest.raises(ValueError, match="no tokenizer"):
-        YesNo(gpt)
+        YesNoClassifier(gpt)
 
 
 # ---- on a GPU ----
@@ -706,7 +706,7 @@ def test_a_chat_model_that_does_not_fit_is_named():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: the same code on a GPU is not tested")
 @pytest.mark.parametrize("train", TRAIN)
 def test_cuda_trains_in_bfloat16_and_resumes(classifier, train, tmp_path):
-    config, data = replace(CONFIG, device="auto", epochs=4), sentences(20)
+    config, data = replace(CONFIG, device="auto", n_epochs=4), sentences(20)
     model = classifier(train)
     history = finetune(model, data, data[:5], config, tmp_path, progress=False)
     assert next(model.parameters()).device.type == "cuda"

@@ -198,7 +198,7 @@ def test_the_masked_model_is_tied_and_counts_by_hand():
     encoder = TransformerEncoder(11, 8, 2, 1, 16, 7, 0.0)
     model = MaskedLM(encoder, 8, 11).eval()
     tokens = some_rows(2)
-    expected = model.think(encoder(tokens, None)) @ encoder.embed.weight.T + model.bias
+    expected = model.mlm_head(encoder(tokens, None)) @ encoder.embed.weight.T + model.bias
     torch.testing.assert_close(model(tokens), expected)
     assert sum(p is encoder.embed.weight for p in model.parameters()) == 1
     twin = MaskedLM(encoder, 8, 11)
@@ -226,7 +226,7 @@ def alphabet(n: int, length: int) -> Tensor:
 
 
 def test_a_causal_model_learns_what_comes_next():
-    model = GPT(GPTConfig(vocab_size=11, d=16, layers=1, heads=2, kv_heads=1, d_ff=32, max_length=8))
+    model = GPT(GPTConfig(vocab_size=11, dim=16, layers=1, heads=2, kv_heads=1, d_ff=32, max_length=8))
     rows = alphabet(16, 8)
     before = perplexity(model, rows)
     config = PretrainConfig(steps=80, batch_size=8, learning_rate=0.02, warmup=5, device="cpu", valid_every=40)
@@ -504,7 +504,7 @@ if kill == "writing":  # die when the second checkpoint is written but has not g
     rename = files.os.replace
     files.os.replace = lambda a, b: os.kill(os.getpid(), signal.SIGKILL) if str(b).endswith("8") else rename(a, b)
 rows = torch.randint(50, (40, 17), generator=torch.Generator().manual_seed(0))
-model = GPT(GPTConfig(vocab_size=50, d=16, layers=2, heads=2, kv_heads=1, d_ff=32, max_length=16))
+model = GPT(GPTConfig(vocab_size=50, dim=16, layers=2, heads=2, kv_heads=1, d_ff=32, max_length=16))
 config = PretrainConfig(steps=30, batch_size=8, warmup=3, checkpoint_every=4, valid_every=6, device="cpu")
 def say(done, history):
     print(done, flush=True)

@@ -18,7 +18,7 @@ from llmrec_lite.language import pretrained
 from llmrec_lite.language.gpt import GPT, GPTConfig
 from llmrec_lite.language.pretrained import read_config, smollm2_folder, their_name
 
-SMALL = GPTConfig(vocab_size=20, d=16, layers=2, heads=4, kv_heads=2, d_ff=24, tied=False, end_tokens=(3, 4))
+SMALL = GPTConfig(vocab_size=20, dim=16, layers=2, heads=4, kv_heads=2, d_ff=24, tied=False, end_tokens=(3, 4))
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_older_and_newer_spellings_of_config(folder):
         ({"vocab_size": 21}, r"differ: .*embed_tokens.weight is \(20, 16\) and not \(21, 16\)"),
         ({"num_hidden_layers": 3}, r"lack model\.layers\.2\..* and 6 more"),
         ({"num_hidden_layers": 1}, r"hold what no Llama of this config has: model\.layers\.1"),
-        ({"num_attention_heads": 3}, "cannot be: d=16 must be a multiple of"),
+        ({"num_attention_heads": 3}, "cannot be: dim=16 must be a multiple of"),
         ({"hidden_size": "many"}, "describes a model that cannot be"),
     ],
 )
