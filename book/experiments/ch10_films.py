@@ -25,7 +25,7 @@ from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT
 from llmrec_lite.language.lora import LoRALinear
 from llmrec_lite.language.preferences import Preference, Style, item_rate, like_share, preference_split
-from llmrec_lite.language.text_models import Example, BiEncoder, TextClassifier
+from llmrec_lite.language.text_models import BiEncoder, Example, TextClassifier
 from llmrec_lite.language.yes_no import YesNoClassifier
 from llmrec_lite.recommenders import BaseRecommender, TextRecommender
 

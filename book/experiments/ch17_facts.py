@@ -32,7 +32,7 @@ from llmrec_lite.knowledge.graph import (
 )
 from llmrec_lite.knowledge.recommend import CKE, FactAutoencoder, FactEncoder, GraphRecommender
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.language.text_recommender import Encoder, ConcatEncoder, TfidfEncoder
+from llmrec_lite.language.text_recommender import ConcatEncoder, Encoder, TfidfEncoder
 from llmrec_lite.recommenders import ALS, DenoisingAutoencoder, TextRecommender
 
 SEEDS = 2

@@ -108,7 +108,7 @@ class KnowledgeEmbedding:
         device: "auto", "cpu", "cuda".
 
     Raises:
-        ValueError: as `KnowledgeNet`, or by `fit` where the graph has no fact.
+        ValueError: by `fit`: as `KnowledgeNet`, or where the graph has no fact.
     """
 
     net_: KnowledgeNet
@@ -126,8 +126,6 @@ class KnowledgeEmbedding:
         device: str = "auto",
         progress: bool = False,
     ) -> None:
-        if scorer not in SCORERS:
-            raise SettingError(f"scorer must be one of {', '.join(SCORERS)}, not {scorer!r}")
         self.scorer: Scorer = scorer
         self.dim, self.n_epochs, self.learning_rate, self.negatives = dim, n_epochs, learning_rate, negatives
         self.dropout, self.batch_size = dropout, batch_size

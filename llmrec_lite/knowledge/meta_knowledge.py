@@ -136,8 +136,8 @@ class MetaKnowledge(BaseRecommender):
         device: "auto", "cpu", "cuda".
 
     Raises:
-        ValueError: the correction is none of those named, nothing is drawn, or, by `fit`, `start` does not fit or
-            there is no interaction.
+        ValueError: negatives < 1, or, by `fit`, the correction is none of those named, `start` does not fit, or there
+            is no interaction.
     """
 
     def __init__(
@@ -157,10 +157,8 @@ class MetaKnowledge(BaseRecommender):
         device: str = "auto",
         progress: bool = False,
     ) -> None:
-        if correction not in ("none", "vector", "network"):
-            raise SettingError(f'correction must be "none", "vector" or "network", not {correction!r}')
         if negatives < 1:
-            raise SettingError(f"negatives must be at least 1, not {negatives}: there is nothing to tell from")
+            raise SettingError(f"negatives must be at least 1, not {negatives}: there is nothing to contrast with")
         self.correction: Correction = correction
         self.dim, self.n_epochs, self.learning_rate, self.negatives = dim, n_epochs, learning_rate, negatives
         self.weight_decay, self.dropout, self.hidden, self.batch_size = weight_decay, dropout, hidden, batch_size

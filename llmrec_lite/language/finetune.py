@@ -20,8 +20,8 @@ from llmrec_lite.language.lora import add_lora as add_lora
 from llmrec_lite.language.lora import merge_lora as merge_lora
 from llmrec_lite.language.lora import trainable_parameters as trainable_parameters
 from llmrec_lite.language.objectives import batch_rows
-from llmrec_lite.language.text_models import Example as Example
 from llmrec_lite.language.text_models import BiEncoder as BiEncoder
+from llmrec_lite.language.text_models import Example as Example
 from llmrec_lite.language.text_models import TextClassifier as TextClassifier
 from llmrec_lite.language.trainer import TrainConfig, train_model
 from llmrec_lite.language.trainer import TrainingHistory as TrainingHistory

@@ -36,7 +36,7 @@ class GPTConfig:
     """The sizes of a model.
 
     Raises:
-        ValueError: a size is not positive, heads do not divide dim evenly, or kv_heads do not divide heads.
+        ValueError: heads do not divide dim evenly, or kv_heads do not divide heads.
     """
 
     vocab_size: int  # tokens are 0 .. vocab_size - 1
@@ -52,9 +52,6 @@ class GPTConfig:
     end_tokens: tuple[int, ...] = ()  # generation ends at one of these
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name not in ("tied", "end_tokens") and value <= 0:
-                raise SettingError(f"{name} must be positive, not {value!r}")
         if self.dim % (2 * self.heads):
             raise SettingError(f"dim={self.dim} must be a multiple of 2 * heads={2 * self.heads}: rotation turns pairs")
         if self.heads % self.kv_heads:
@@ -200,7 +197,7 @@ class GPT(nn.Module):
         """
         folder = model_folder(name_or_path)
         model = cls(pretrained.read_config(folder, GPTConfig), None, pretrained.read_tokenizer(folder))
-        model.load_state_dict(pretrained.read_weights(folder, model.state_dict()), assign=True)
+        pretrained.load_weights(folder, model)
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -211,16 +208,13 @@ class GPT(nn.Module):
         """Return the last states (n, t, d) of tokens (n, t); with a cache, tokens are those not yet read.
 
         Raises:
-            ValueError: a token is not in the vocabulary, or the text is longer than max_length or the cache.
+            ValueError: the text is longer than max_length or the cache.
         """
         start, t = (cache.length if cache else 0), tokens.shape[1]
         room = cache.keys.shape[3] if cache else self.config.max_length
         if start + t > min(room, self.config.max_length):
             raise SettingError(f"{start + t} tokens are too many for {min(room, self.config.max_length)}")
-        try:
-            x = self.embed(tokens)
-        except IndexError as error:
-            raise SettingError(f"a token lies outside the vocabulary 0..{self.config.vocab_size - 1}") from error
+        x = self.embed(tokens)
         cos, sin = self.cos[start : start + t], self.sin[start : start + t]
         # (t, start + t); None for the plain causal one, which torch knows a faster way for.
         mask = causal_mask(start + t, tokens.device)[start:] if start or maps is not None else None

@@ -20,11 +20,9 @@ from llmrec_lite.language.checkpoint import fingerprint
 from llmrec_lite.language.objectives import (
     IGNORE,
     batch_rows,
-    check_rows,
     loss_sum,
     mask_tokens,
     mean_loss,
-    vocabulary_size,
 )
 from llmrec_lite.language.objectives import MaskedLM as MaskedLM
 from llmrec_lite.language.objectives import pack as pack
@@ -97,18 +95,17 @@ def pretrain(
         What happened, the part before a restart included.
 
     Raises:
-        ValueError: rows or settings do not fit the model.
+        ValueError: the objective is unknown, or lacks mask_id.
         ModelFileError, FloatingPointError, MemoryError: as `train_model`.
     """
     if objective not in ("causal", "masked"):
         raise SettingError(f'objective must be "causal" or "masked", not {objective!r}')
     if objective == "masked" and mask_id is None:
         raise SettingError('objective="masked" needs mask_id, the id of the mask token')
-    train = check_rows(train, "train")
-    valid = None if valid is None else check_rows(valid, "valid")
     device = pick_device(config.device)
     model.to(device)
-    vocab = vocabulary_size(model, train.shape[1] - (objective == "causal"), train=train, valid=valid)
+    with torch.no_grad():
+        vocab = model.eval()(train[:1, :-1].to(device)).shape[2]
 
     def examples(rows: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         if mask_id is None or objective == "causal":

@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmrec_lite import assets
 from llmrec_lite.errors import ModelFileError
@@ -219,12 +219,8 @@ def read_config(folder: Path, make: Callable[..., Config]) -> Config:
         raise ModelFileError(f"{folder / 'config.json'} describes a model that cannot be: {error}.") from error
 
 
-def read_weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Read model.safetensors, or its shards, as float32 under our names.
-
-    Args:
-        folder: of the model.
-        expected: a tensor of the right shape for each of our names; its values do not matter.
+def load_weights(folder: Path, model: nn.Module) -> None:
+    """Put model.safetensors, or its shards, into a `GPT` as float32.
 
     Raises:
         ModelFileError: a file is missing or damaged, or tensors are missing, too many or of another shape.
@@ -233,31 +229,26 @@ def read_weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tens
     files = [single]
     if not single.exists() and index.exists():
         files = [folder / name for name in sorted(set(read_json(index).get("weight_map", {}).values()))]
-    found: dict[str, Tensor] = {}
+    ours = {their_name(name): name for name in model.state_dict()}
+    weights: dict[str, Tensor] = {}
     for file in files:
         try:
-            found |= load_file(file)
+            found = load_file(file)
         except FileNotFoundError as error:
             raise ModelFileError(
                 f"{folder} holds no {file.name}. Weights are read from safetensors only, never from pickle (.bin, .pt)."
             ) from error
         except (OSError, SafetensorError) as error:
             raise ModelFileError(f"{file} is damaged or cut short ({error}). Fetch it again.") from error
-    wanted = {their_name(name): (name, tensor.shape) for name, tensor in expected.items()}
-    missing = sorted(set(wanted) - set(found))
-    surplus = sorted(name for name in set(found) - set(wanted) if not DERIVED.fullmatch(name))
-    wrong = [
-        f"{name} is {tuple(found[name].shape)} and not {tuple(shape)}"
-        for name, (_, shape) in wanted.items()
-        if name in found and found[name].shape != shape
-    ]
-    for trouble, what in ((missing, "lack"), (surplus, "hold what no Llama of this config has:"), (wrong, "differ:")):
-        if trouble:
-            more = f" and {len(trouble) - 3} more" if len(trouble) > 3 else ""
-            raise ModelFileError(
-                f"The weights in {folder} {what} {', '.join(trouble[:3])}{more}. They do not belong to its config.json."
-            )
-    return {ours: found[theirs].float() for theirs, (ours, _) in wanted.items()}
+        weights |= {
+            ours.get(name, name): tensor.float()
+            for name, tensor in found.items()
+            if name in ours or not DERIVED.fullmatch(name)
+        }
+    try:
+        model.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise ModelFileError(f"The weights in {folder} do not belong to its config.json: {error}") from error
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:
@@ -326,7 +317,7 @@ def load_encoder(name_or_path: str | Path) -> tuple[PreTrainedTokenizerBase, Pre
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    folder = assets.locate("minilm") if str(name_or_path) == "minilm" else _folder(name_or_path)
+    folder = assets.locate("minilm") if str(name_or_path) == "minilm" else model_folder(name_or_path)
     quiet, level = not logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -351,14 +342,3 @@ def load_encoder(name_or_path: str | Path) -> tuple[PreTrainedTokenizerBase, Pre
     if hasattr(model, "pooler"):
         model.pooler = None  # we pool ourselves, and in many folders its weights are random
     return tokenizer, model.eval().requires_grad_(False)
-
-
-def _folder(name_or_path: str | Path) -> Path:
-    try:
-        return model_folder(name_or_path)
-    except ModelFileError as error:
-        raise ModelFileError(
-            f"there is no encoder {str(name_or_path)!r}: it is neither a folder nor an id of the hub, owner/name, that "
-            "can be had. Take 'minilm', a folder with a model, or, over a network, an id such as "
-            "sentence-transformers/all-MiniLM-L12-v2."
-        ) from error

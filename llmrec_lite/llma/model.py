@@ -14,7 +14,7 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.knowledge.graph import genre_facts
 from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
-from llmrec_lite.language.text_recommender import Encoder, ConcatEncoder
+from llmrec_lite.language.text_recommender import ConcatEncoder, Encoder
 from llmrec_lite.llma.cold_start import Newcomers
 from llmrec_lite.llma.config import KnownTexts, LLMAConfig, pressed, rerank, scorer
 from llmrec_lite.llma.explain import reasons

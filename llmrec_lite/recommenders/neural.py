@@ -76,12 +76,8 @@ class NeuMF(BaseRecommender):
         device: str = "auto",
         progress: bool = False,
     ) -> None:
-        self.factors, self.n_epochs, self.learning_rate, self.negatives = (
-            factors,
-            n_epochs,
-            learning_rate,
-            negatives,
-        )
+        self.factors, self.negatives = factors, negatives
+        self.n_epochs, self.learning_rate = n_epochs, learning_rate
         self.weight_decay, self.dropout, self.batch_size, self.seed = weight_decay, dropout, batch_size, seed
         self.device, self.progress = device, progress
 

@@ -107,8 +107,6 @@ class SASRecNet(SequenceNet):
 
     def __init__(self, n_items: int, dim: int, dropout: float, length: int, blocks: int = 2, heads: int = 2) -> None:
         super().__init__()
-        if dim % heads:
-            raise SettingError(f"dim={dim} does not divide into {heads} heads; take a multiple of {heads}")
         self.embed = nn.Embedding(n_items + 1, dim, padding_idx=0)
         self.pos_embedding = nn.Embedding(length, dim)
         self.dropout = nn.Dropout(dropout)
@@ -218,13 +216,8 @@ class SequenceRecommender(BaseRecommender):
     ) -> None:
         if loss not in ("bce", "ce"):
             raise SettingError(f'loss must be "bce" or "ce", not {loss!r}')
-        self.dim, self.length, self.n_epochs, self.learning_rate, self.dropout = (
-            dim,
-            length,
-            n_epochs,
-            learning_rate,
-            dropout,
-        )
+        self.dim, self.length, self.dropout = dim, length, dropout
+        self.n_epochs, self.learning_rate = n_epochs, learning_rate
         self.loss, self.negatives, self.weight_decay, self.batch_size = loss, negatives, weight_decay, batch_size
         self.seed, self.device, self.progress, self.on_epoch = seed, device, progress, on_epoch
 

@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from llmrec_lite.language.attention import (
-    FeedForward,
     MultiHeadAttention,
     TransformerBlock,
     TransformerEncoder,
@@ -94,9 +93,6 @@ def test_masks():
     assert causal_mask(3).tolist() == [[True, False, False], [True, True, False], [True, True, True]]
     assert padding_mask([2, 0, 3], 3).tolist() == [[[True, True, False]], [[False] * 3], [[True] * 3]]
     assert padding_mask(torch.tensor([1]), 2).tolist() == [[[True, False]]]
-    for lengths in ([4], [-1]):
-        with pytest.raises(ValueError, match="between 0 and n=3"):
-            padding_mask(lengths, 3)
 
 
 @pytest.mark.parametrize("mask", [None, "causal", "padding", "both"])
@@ -204,15 +200,6 @@ def test_the_seed_alone_decides_the_first_weights():
     assert not torch.equal(first["blocks.0.mlp.fc1.weight"], other["blocks.0.mlp.fc1.weight"])
 
 
-def test_what_cannot_be_is_said():
-    with pytest.raises(ValueError, match="dim=10 does not divide into 3 heads"):
-        MultiHeadAttention(10, 3)
-    with pytest.raises(ValueError, match="not 'swish'"):
-        FeedForward(4, 8, activation="swish")  # type: ignore[arg-type]
+def test_an_unknown_norm_is_named():
     with pytest.raises(ValueError, match="not 'middle'"):
         TransformerBlock(4, 2, 8, norm="middle")  # type: ignore[arg-type]
-    encoder = TransformerEncoder(5, 4, 2, 1, 8, 3)
-    with pytest.raises(ValueError, match="4 tokens are more than max_length=3"):
-        encoder(torch.zeros(1, 4, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"outside the vocabulary 0\.\.4"):
-        encoder(torch.tensor([[5]]))
