@@ -90,7 +90,7 @@ class MetaKnowledgeNet(nn.Module):
 def sampled_softmax(
     net: nn.Module, users: Tensor, items: Tensor, n_items: int, negatives: int, generator: torch.Generator
 ) -> Tensor:
-    """Sampled softmax: each seen item against items drawn at random, (n,), (n,) -> (): the mean cross-entropy.
+    """Return the sampled softmax loss of seen items against items drawn at random, (n,), (n,) -> ().
 
     Jean et al., "On Using Very Large Target Vocabulary for Neural Machine Translation", ACL 2015. All items are drawn
     alike, so nothing is corrected for how they are drawn.

@@ -55,8 +55,6 @@ class PretrainConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.batch_size % self.accumulate:
-            raise SettingError(f"batch_size={self.batch_size} does not divide into accumulate={self.accumulate} pieces")
         if self.warmup >= self.steps:
             raise SettingError(f"warmup={self.warmup} must lie between 0 and steps - 1 = {self.steps - 1}")
         if self.min_learning_rate > self.learning_rate:
@@ -104,8 +102,10 @@ def pretrain(
         raise SettingError('objective="masked" needs mask_id, the id of the mask token')
     device = pick_device(config.device)
     model.to(device)
-    with torch.no_grad():
-        vocab = model.eval()(train[:1, :-1].to(device)).shape[2]
+    vocab = 0
+    if objective == "masked":
+        with torch.no_grad():
+            vocab = model.eval()(train[:1].to(device)).shape[2]
 
     def examples(rows: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         if mask_id is None or objective == "causal":

@@ -75,7 +75,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
     [
         {"steps": 0},
         {"batch_size": 0},
-        {"batch_size": 5, "accumulate": 2},
+        {"accumulate": 5},
         {"warmup": 12},
         {"warmup": -1},
         {"learning_rate": 0.0, "min_learning_rate": 0.0},
