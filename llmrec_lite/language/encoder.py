@@ -33,7 +33,7 @@ class EmbeddingCache:
     def read(self) -> dict[bytes, tuple[np.ndarray, bool]]:
         """Return all vectors by the hash of their text, and whether each text was cut."""
         try:
-            with np.load(self.file) as stored:  # checks the sums that a zip file has of its parts
+            with self.file.open("rb") as stream, np.load(stream) as stored:  # checks the sums that a zip file has of its parts
                 keys, vectors, cut = (stored[name] for name in ("keys", "vectors", "cut"))
             return {key.tobytes(): (vector, bool(c)) for key, vector, c in zip(keys, vectors, cut, strict=True)}
         except FileNotFoundError:
@@ -291,6 +291,8 @@ class Whitening:
     matrix_: np.ndarray  # (d, k)
 
     def __init__(self, drop: int = 0, keep: int | None = None, scale: bool = True) -> None:
+        if drop < 0 or (keep is not None and keep < 1):
+            raise SettingError(f"need drop >= 0 and keep >= 1, got drop={drop!r}, keep={keep!r}")
         self.drop, self.keep, self.scale = drop, keep, scale
 
     def fit(self, vectors: np.ndarray) -> Whitening:
