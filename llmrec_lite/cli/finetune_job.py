@@ -156,7 +156,7 @@ def text_parts(path: Path, seed: int) -> list[list[Any]]:
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         text, label = table["text"].iloc[row], table["label"].iloc[row]
-        raise DataError(f"{path}, row {row + 1}: text={text!r}, label={label!r}; give a text and 0 or 1, or drop it")
+        raise DataError(f"{path}, row {row + 1}: text={text!r}, label={label}; give a text and 0 or 1, or drop it")
     codes, different = words.factorize()
     if (n := len(different)) < 10:
         raise SettingError(f"{path}: {n} different texts are too few for train, validation and test; bring 10 or more")

@@ -33,7 +33,7 @@ class EmbeddingCache:
     def read(self) -> dict[bytes, tuple[np.ndarray, bool]]:
         """Return all vectors by the hash of their text, and whether each text was cut."""
         try:
-            with self.file.open("rb") as stream, np.load(stream) as stored:  # checks the sums that a zip file has of its parts
+            with self.file.open("rb") as stream, np.load(stream) as stored:  # and check its sums
                 keys, vectors, cut = (stored[name] for name in ("keys", "vectors", "cut"))
             return {key.tobytes(): (vector, bool(c)) for key, vector, c in zip(keys, vectors, cut, strict=True)}
         except FileNotFoundError:

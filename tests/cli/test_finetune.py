@@ -277,8 +277,8 @@ def test_texts_of_other_files(tmp_path, ending, labels):
     [
         ("text,label\na,1\nb,\n", "row 2"),
         ("text,label\na,1\n,0\n", "row 2"),
-        ("text,label\na,1\nb,0\nc,2\n", "label='2'|label=2"),
-        ("text,label\na,yes\nb,no\n", "label='yes'"),
+        ("text,label\na,1\nb,0\nc,2\n", "label=2"),
+        ("text,label\na,yes\nb,no\n", "label=yes"),
         ("text,recommended\na,1\n", "'label'"),
         ("text,label\n" + "".join(f"{i},1\n{i},1\n" for i in range(9)), "9 different texts"),
         ("", "texts.csv"),
