@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from llmrec_lite import Dataset, cli
+from llmrec_lite import Dataset
+from llmrec_lite.cli import main as cli
 from llmrec_lite.cli import finetune_job
 from llmrec_lite.cli.finetune_job import load_finetuned, text_parts
 from llmrec_lite.errors import DivergedError, ModelFileError, OutOfMemoryError, SettingError
@@ -374,7 +375,7 @@ def test_ctrl_c_after_the_training_and_before_the_report(llmrec, bert, texts, tm
 
 SCRIPT = """
 import sys
-from llmrec_lite import cli
+from llmrec_lite.cli import main as cli
 from llmrec_lite.cli import finetune_job
 
 real = finetune_job.finetune
@@ -570,7 +571,7 @@ def test_a_fault_of_ours_is_a_traceback(llmrec, tmp_path, monkeypatch):
 @pytest.mark.parametrize("arguments", ["--help", "finetune --help", "finetune --examples 1 --out x"])
 def test_help_does_without_torch(arguments):
     script = (
-        "import sys; from llmrec_lite import cli; sys.argv = ['llmrec', *sys.argv[1:]]\n"
+        "import sys; from llmrec_lite.cli import main as cli; sys.argv = ['llmrec', *sys.argv[1:]]\n"
         "try: cli.main()\n"
         "finally: print('heavy:', sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
