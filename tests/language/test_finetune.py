@@ -703,7 +703,7 @@ def test_a_chat_model_that_does_not_fit_is_named():
 # ---- on a GPU ----
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: the same code on a GPU is not tested")
+@pytest.mark.gpu
 @pytest.mark.parametrize("train", TRAIN)
 def test_cuda_trains_in_bfloat16_and_resumes(classifier, train, tmp_path):
     config, data = replace(CONFIG, device="auto", epochs=4), sentences(20)

@@ -6,13 +6,7 @@ import pytest
 import torch
 
 from llmrec_lite import Dataset
-from llmrec_lite.compute import pick_device
 from llmrec_lite.recommenders.neural import NeuMF, NeuMFNet
-
-
-def test_auto_takes_what_there_is_and_a_name_is_kept():
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert pick_device("cpu") == torch.device("cpu")
 
 
 def test_the_network_gives_a_logit_a_pair_and_equals_its_formula():
