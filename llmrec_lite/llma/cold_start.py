@@ -13,9 +13,9 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.llma.fusion import fuse
 from llmrec_lite.llma.scales import normalise_scores
 from llmrec_lite.llma.weights import HeldOut, learn_weights
-from llmrec_lite.meta.cold_start import AUTOENCODERS, FEWEST
-from llmrec_lite.meta.tasks import SHOTS, rows_of_users
-from llmrec_lite.meta.user_attention import NextChoices, Order, chosen
+from llmrec_lite.meta.cold_start import AUTOENCODERS, MIN_USERS
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, rows_of_users
+from llmrec_lite.meta.user_attention import ColdStartRanker, split_histories
 from llmrec_lite.recommenders import DenoisingAutoencoder
 
 CELLS = 8_000_000  # people times items that are held densely
@@ -30,8 +30,8 @@ class Newcomers:
     A quarter of the people is set aside, then another. The parts learn from the others; from what those set aside chose
     after their first K, or any K, the weights are learned that find most of it (`learn_weights`), together with the
     numbers of choices next to K. Besides the parts that the system has for everybody there are two for newcomers alone:
-    how popular each item is among later choices, and the people who chose alike (`NextChoices`), who in the end are all
-    people.
+    how popular each item is among later choices, and the people who chose alike (`ColdStartRanker`), who in the end are
+    all people.
 
     Args:
         order: "time" where newcomers' first choices will be known, "random" where any will be.
@@ -39,7 +39,7 @@ class Newcomers:
         seed: of who is set aside.
     """
 
-    def __init__(self, order: Order = "time", people: int = 1000, seed: int = 0) -> None:
+    def __init__(self, order: HistoryOrder = "time", people: int = 1000, seed: int = 0) -> None:
         self.order, self.people, self.seed = order, people, seed
 
     def fit(
@@ -119,42 +119,46 @@ class Newcomers:
     def _know(self, data: Dataset, alike: Mapping[int, list[dict[str, Any]]], vectors: np.ndarray | None) -> Self:
         """Answer from everybody, with what was learned from some."""
         self.later_ = {k: _later_choices(data, k, self.order) for k in SHOTS}
-        self.next_: dict[int, list[NextChoices]] = {}
+        self.next_: dict[int, list[ColdStartRanker]] = {}
         fitted: dict[tuple[float, float], DenoisingAutoencoder] = {}
         for k, states in alike.items():
             for draw, state in enumerate(states):
                 dropout, l2 = state["autoencoder"]
                 if (dropout, l2) not in fitted:
                     fitted[dropout, l2] = DenoisingAutoencoder(dropout, l2).fit(data)
-                one = NextChoices(k, self.order, seed=self.seed + draw)
+                one = ColdStartRanker(k, self.order, seed=self.seed + draw)
                 self.next_.setdefault(k, []).append(one.restore(state, data, fitted[dropout, l2], vectors))
         return self
 
     def _people_alike(
         self, learn: Dataset, aside: Dataset, draw: int, vectors: np.ndarray | None
-    ) -> dict[int, NextChoices]:
+    ) -> dict[int, ColdStartRanker]:
         """Learn whom to go by, for each K of which there are people enough."""
         if learn.n_users * learn.n_items > CELLS or learn.n_items**2 > 4 * CELLS:
             return {}  # everybody in a dense table, and all pairs of items in another, would not fit
-        enough = [k for k in SHOTS[1:] if min(len(chosen(part, k, self.order)[0]) for part in (learn, aside)) >= FEWEST]
+        enough = [
+            k
+            for k in SHOTS[1:]
+            if min(len(split_histories(part, k, self.order)[0]) for part in (learn, aside)) >= MIN_USERS
+        ]
         autoencoders = [DenoisingAutoencoder(*one).fit(learn) for one in AUTOENCODERS if enough]
         return {
-            k: NextChoices(k, self.order, seed=self.seed + draw).fit(learn, aside, autoencoders, vectors)
+            k: ColdStartRanker(k, self.order, seed=self.seed + draw).fit(learn, aside, autoencoders, vectors)
             for k in enough
         }
 
     def _enough(self, aside: Dataset, k: int, draw: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Return what people chose first and later, (n, n_items) each; people of few choices only where need be."""
         for least in (max(JUDGED - k, 1), 1):
-            _, given, later = chosen(aside, k, self.order, least, seed=self.seed + draw)
-            if len(given) >= FEWEST:
+            _, given, later = split_histories(aside, k, self.order, least, seed=self.seed + draw)
+            if len(given) >= MIN_USERS:
                 return given, later
         return None
 
     def _divided(self, data: Dataset, draw: int) -> tuple[Dataset, Dataset]:
         """Return the interactions of people to learn from, and of others to weigh by."""
         people = np.random.default_rng(self.seed + draw).permutation(np.unique(data.user_index))
-        most = min(self.people, max(4 * FEWEST, CELLS // data.n_items))
+        most = min(self.people, max(4 * MIN_USERS, CELLS // data.n_items))
         cut = len(people) // 4
         aside, others = people[:cut][:most], people[cut:]
         rows = data.interactions
@@ -168,7 +172,7 @@ def _said(
     given: sparse.csr_array,
     parts: Mapping[str, Score],
     popular: np.ndarray,
-    alike: Sequence[NextChoices],
+    alike: Sequence[ColdStartRanker],
     users: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the scores of all parts, (n, n_items) each."""
@@ -177,11 +181,11 @@ def _said(
     if alike:
         dense = given.toarray().astype(np.float32)
         scaled = [normalise_scores(one.predict(dense, users), "zscore", dense == 0) for one in alike]
-        said["people alike"] = np.sum(scaled, axis=0).astype(np.float32)
+        said["user_attention"] = np.sum(scaled, axis=0).astype(np.float32)
     return said
 
 
-def _later_choices(data: Dataset, k: int, order: Order) -> np.ndarray:
+def _later_choices(data: Dataset, k: int, order: HistoryOrder) -> np.ndarray:
     """Return how many people choose each item after k choices, (n_items,); expected, where these are any k."""
     later = np.ones(len(data))
     for _, rows in rows_of_users(data):

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from llmrec_lite.errors import SettingError
 from llmrec_lite.language.text_recommender import Encoder
-from llmrec_lite.meta.user_attention import Order
+from llmrec_lite.meta.tasks import HistoryOrder
 from llmrec_lite.recommenders import ALS, TextRecommender
 
 
@@ -52,7 +52,7 @@ class LLMAConfig:
     autoencoder_l2: float = 300.0
     fact_weight: float = 50.0
     largest_autoencoder: int = 5000
-    order: Order = "time"
+    order: HistoryOrder = "time"
     candidates: int = 100
     diversity: float = 0.1
     request_share: float = 0.7

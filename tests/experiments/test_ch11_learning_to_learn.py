@@ -62,8 +62,8 @@ def test_errors_are_a_mean_over_each_query_of_predictions_held_to_the_scale():
 
 def test_a_learner_answers_as_it_does_one_by_one_and_with_other_steps():
     tasks = [task(seed=i) for i in range(3)]
-    learner = MAML(RatingNetwork(6, (4,)), 0.1, 2, learn_rates=True)
-    learner.rates_["head.weight"].data.fill_(0.3)
+    learner = MAML(RatingNetwork(6, (4,)), 0.1, 2, learn_inner_lrs=True)
+    learner.inner_lrs_["head.weight"].data.fill_(0.3)
     one_by_one = [learner.adapt(t)(t.query_x) for t in tasks]
     np.testing.assert_allclose(adapting(learner)(tasks), one_by_one, rtol=1e-4)
     joint = JointTraining(RatingNetwork(6, (4,)), 0.1, 2)
@@ -89,8 +89,10 @@ def test_settings_are_chosen_on_validation_users_only(monkeypatch):
 
     def asked(part, *args):  # validation users say 2, test users 4
         value = {"valid": 2.0, "test": 4.0}[part]
-        owners = next(people), next(people)
-        two = [Task(np.zeros((0, 1)), np.zeros(0), np.zeros((1, 1)), np.array([value]), owner) for owner in owners]
+        task_ids = next(people), next(people)
+        two = [
+            Task(np.zeros((0, 1)), np.zeros(0), np.zeros((1, 1)), np.array([value]), task_id) for task_id in task_ids
+        ]
         return dict.fromkeys(study_module.SHOTS, two)
 
     people = iter(range(8))  # others in each fold

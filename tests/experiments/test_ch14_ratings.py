@@ -75,7 +75,7 @@ def test_five_of_ten_by_hand():
 def test_ten_are_drawn_and_all_others_told():
     data = log()
     for task in interview._drawn(data, 3):
-        mine = data.user_index == task.owner
+        mine = data.user_index == task.task_id
         assert len(task.query_x) == 10
         assert sorted(np.concatenate([task.support_x, task.query_x])) == sorted(data.item_index[mine])
     again, other = interview._drawn(data, 3), interview._drawn(data, 4)
@@ -90,7 +90,7 @@ class Asker:
 
     class prior_:
         @staticmethod
-        def worth_asking(support, weights, evidence):
+        def expected_variance_reduction(support, weights, likelihood_weight):
             return np.arange(50.0) if len(support[1]) else np.arange(50.0, 0, -1)
 
     @staticmethod
@@ -104,7 +104,7 @@ class Asker:
 
 def test_an_interview(monkeypatch):
     monkeypatch.setattr(interview, "ASKED", (0, 4))
-    task = Task(np.array([2, 5]), np.array([4.0, 1.0]), np.array([0, 49]), np.ones(2), owner=3)
+    task = Task(np.array([2, 5]), np.array([4.0, 1.0]), np.array([0, 49]), np.ones(2), task_id=3)
     assert interview._interview(Asker, task, "telling", 0) == [1, 2, 48, 47]  # 0 and 49 are of the query
     assert interview._interview(Asker, task, "popular", 0) == [1, 2, 3, 4]
     assert interview._interview(Asker, task, "telling and likely", 0)[0] == 7
@@ -119,7 +119,7 @@ def test_an_interview(monkeypatch):
 
 def test_people_of_several_folds_are_drawn_once():
     study = Study()
-    study.owners["time", 3] = [np.array([1, 2]), np.array([2, 1]), np.array([5])]
+    study.task_ids["time", 3] = [np.array([1, 2]), np.array([2, 1]), np.array([5])]
     study.errors["time", "a", 3] = [np.array([[1.0, 3], [1, 1]]), np.array([[5.0, 3], [3, 1]]), np.array([[2.0], [2]])]
     study.errors["time", "b", 3] = [e + 1 for e in study.errors["time", "a", 3]]
     first, second = study.table("a")
@@ -151,16 +151,16 @@ def test_groups_are_judged_by_people_who_were_not_told(monkeypatch):
             made.append(set(np.unique(data.user_index)))
             return self
 
-        def predict(self, supports, evidence):
+        def predict(self, supports, likelihood_weight):
             made.append(len(supports[0][1]))
             return np.full((1, 50), 3.0)
 
-    monkeypatch.setattr(interview, "LearnedPrior", Prior)
+    monkeypatch.setattr(interview, "BayesianMF", Prior)
     data = log(30)
     errors = interview._group_errors(data, np.zeros((50, 2)), np.arange(30) < 15)
     assert made[0] == set(range(15, 30))
     assert set(made[1:]) == {0, 3 * 32, 10 * 32}
-    assert len(errors) == 3 * len(interview.GROUP_EVIDENCE)
+    assert len(errors) == 3 * len(interview.GROUP_WEIGHTS)
     assert all(len(found) <= 15 for found in errors.values())
     for found in errors.values():
         assert (found >= 0).all()
@@ -194,7 +194,7 @@ def test_rules_for_lists_by_hand():
     ways = newcomer.episode_rankers(data, 3, "time")
     new = np.zeros((1, 50), np.float32)
     new[0, [1, 2, 3]] = 1
-    _, first, rest = newcomer.chosen(data, 3)
+    _, first, rest = newcomer.split_histories(data, 3)
     np.testing.assert_allclose(ways["popularity by place"][0](new), [rest.mean(0)])
     shared = new @ (first + rest).T
     settings = [(weight, power) for weight in (0.3, 0.7, 1.0) for power in (0.0, 0.5, 1.0)]

@@ -38,7 +38,7 @@ def test_weights_are_learned_from_two_draws_and_their_neighbours(fitted):
     assert list(newcomers.weights_) == list(SHOTS[1:])
     for k, weights in newcomers.weights_.items():
         assert sum(weights.values()) == pytest.approx(1)
-        assert {"popularity", "people alike"} <= set(weights)
+        assert {"popularity", "user_attention"} <= set(weights)
         assert len(newcomers.held_[k]) == 2
     assert [len(newcomers.held_near(k)) for k in SHOTS[1:]] == [4, 6, 6, 6, 4]
 
@@ -63,10 +63,10 @@ def test_where_a_part_is_missing_in_one_lot_it_takes_no_part(fitted):
     other = Newcomers()
     other.held_ = dict(fitted.newcomers_.held_)
     poor = other.held_[3][0]
-    without = {name: values for name, values in poor.parts.items() if name != "people alike"}
+    without = {name: values for name, values in poor.parts.items() if name != "user_attention"}
     other.held_[3] = [replace(poor, parts=without), other.held_[3][1]]
-    assert all("people alike" not in held.parts for k in (1, 3, 5) for held in other.held_near(k))
-    assert all("people alike" in held.parts for held in other.held_near(10))
+    assert all("user_attention" not in held.parts for k in (1, 3, 5) for held in other.held_near(k))
+    assert all("user_attention" in held.parts for held in other.held_near(10))
 
 
 def test_nothing_known_is_popularity(fitted, world):
