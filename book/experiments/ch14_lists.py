@@ -46,7 +46,7 @@ def newcomers() -> dict[str, Any]:
         for order in ORDERS:
             full = ColdStartRecommender(order=order, seed=seed).fit_with_validation(train, valid)
             for k in SHOTS:
-                to_choose, to_judge = (_Histories(part, k, order) for part in (valid, test))
+                to_choose, to_judge = (Histories(part, k, order) for part in (valid, test))
                 task_ids.setdefault((order, k), []).append(to_judge.users)
                 scores = {}
                 for name, rankers in (shared | episode_rankers(train, k, order)).items():
@@ -108,7 +108,7 @@ def _table_of_lists(
     return rows
 
 
-class _Histories:
+class Histories:
     """Support and query of the users of a part, and what they liked of the query."""
 
     def __init__(self, part: Dataset, k: int, order: HistoryOrder) -> None:

@@ -41,7 +41,7 @@ def ten_to_rank() -> dict[str, Any]:
         train, valid, test = split_users(data, (0.8, 0.1, 0.1), seed=seed)
         features = item_features(train, vectors, seed=seed)
         prior = BayesianMF(seed=seed).fit(train, item_features(train, vectors, factors=0)[:, 1:])
-        to_choose, tasks = (_drawn(part, seed) for part in (valid, test))
+        to_choose, tasks = (drawn_tasks(part, seed) for part in (valid, test))
         weight = min(LIKELIHOOD_WEIGHTS, key=lambda e: _mean_error(prior, to_choose, e))
         sums = np.bincount(train.item_index, train.ratings, data.n_items)
         rated = np.bincount(train.item_index, minlength=data.n_items)
@@ -59,7 +59,7 @@ def ten_to_rank() -> dict[str, Any]:
         }
         for name, answer in ways.items():
             found.setdefault(name, []).append(
-                float(np.mean([_of_five(a, t) for a, t in zip(answer, tasks, strict=True)]))
+                float(np.mean([ndcg_of_five(a, t) for a, t in zip(answer, tasks, strict=True)]))
             )
     rows = []
     for name, values in found.items():
@@ -70,7 +70,7 @@ def ten_to_rank() -> dict[str, Any]:
     return {"table": rows}
 
 
-def _drawn(part: Dataset, seed: int) -> list[Task]:
+def drawn_tasks(part: Dataset, seed: int) -> list[Task]:
     """Make a task of each user: ten ratings drawn for the query, all others the support."""
     rng, tasks = np.random.default_rng(seed), []
     for user in np.unique(part.user_index):
@@ -94,7 +94,8 @@ def _ridge_error(tasks: Tasks, features: np.ndarray, l2: float) -> float:
     return float(np.mean([np.square(_on_factors(t, features, l2) - t.query_y).mean() for t in tasks]))
 
 
-def _of_five(scores: np.ndarray, task: Task) -> float:
+def ndcg_of_five(scores: np.ndarray, task: Task) -> float:
+    """Return nDCG@5 of ranking a query by scores; its five highest ratings are relevant."""
     relevant = np.argsort(-task.query_y, kind="stable")[:5]
     return float(ndcg_at_k(np.argsort(-scores, kind="stable"), relevant, 5))
 
@@ -115,11 +116,11 @@ def questions() -> dict[str, Any]:
     for fold in tqdm(range(5), desc="folds"):
         train, valid, test = split_users(data, SHARES, fold=fold)
         model = ColdStartRecommender(order="random", seed=fold).fit_with_validation(train, valid)
-        tasks = [task for task in _drawn(test, fold) if len(task.support_y) >= 30]
+        tasks = [task for task in drawn_tasks(test, fold) if len(task.support_y) >= 30]
         for name in ("any", "popular", "telling", "telling and popular", "telling and likely"):
-            elicited = [_elicit(model, task, name, fold) for task in tasks]
+            elicited = [elicitation(model, task, name, fold) for task in tasks]
             for n in N_QUESTIONS:
-                supports = [_answered(task, items[:n]) for task, items in zip(tasks, elicited, strict=True)]
+                supports = [answers_to(task, items[:n]) for task, items in zip(tasks, elicited, strict=True)]
                 expected = of_queries(model.predict_ratings(supports)[0], tasks)
                 off = np.square(expected - np.stack([t.query_y for t in tasks])).mean(1)
                 errors.setdefault((name, n), []).append(off)
@@ -138,25 +139,25 @@ def questions() -> dict[str, Any]:
 N_QUESTIONS = (0, 5, 10, 20, 40)
 
 
-def _answered(task: Task, asked: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def answers_to(task: Task, asked: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the items and ratings of those asked about that the user has rated."""
     answered = np.isin(task.support_x, np.asarray(asked, dtype=int))
     return task.support_x[answered], task.support_y[answered]
 
 
-def _elicit(model: ColdStartRecommender, task: Task, name: str, seed: int) -> list[int]:
-    """Return the items that a person is asked about, in order; those of the query are never asked about."""
-    most = max(N_QUESTIONS)
+def elicitation(model: ColdStartRecommender, task: Task, name: str, seed: int, n: int = max(N_QUESTIONS)) -> list[int]:
+    """Return n items that a user is asked about, in order; those of the query are never asked about."""
     popular = model.popularity_.copy()
     popular[task.query_x] = 0
     if name == "any":
         rng = np.random.default_rng([seed, int(str(task.task_id))])
-        return [int(i) for i in rng.permutation(np.setdiff1d(np.arange(len(popular)), task.query_x))[:most]]
+        return [int(i) for i in rng.permutation(np.setdiff1d(np.arange(len(popular)), task.query_x))[:n]]
     if name == "popular":
-        return [int(i) for i in np.argsort(-popular, kind="stable")[:most]]
+        return [int(i) for i in np.argsort(-popular, kind="stable")[:n]]
     asked: list[int] = []
     reduction = np.zeros(0)
-    for _ in range(most):
-        support = _answered(task, asked)
+    for _ in range(n):
+        support = answers_to(task, asked)
         if not len(reduction) or (asked and asked[-1] in task.support_x):  # nothing is learned where there is no answer
             weight, _ = model.setting(len(support[1]))
             reduction = model.prior_.expected_variance_reduction(support, model.popularity_ + 1e-9, weight)
@@ -164,8 +165,8 @@ def _elicit(model: ColdStartRecommender, task: Task, name: str, seed: int) -> li
                 reduction = reduction * popular
             elif name == "telling and likely":
                 reduction = reduction * model.score_interaction([support])[0]
-        open_ = np.where(np.isin(np.arange(len(reduction)), [*asked, *task.query_x]), -np.inf, reduction)
-        asked.append(int(open_.argmax()))
+        candidates = np.where(np.isin(np.arange(len(reduction)), [*asked, *task.query_x]), -np.inf, reduction)
+        asked.append(int(candidates.argmax()))
     return asked
 
 
@@ -175,9 +176,9 @@ def new_groups() -> dict[str, Any]:
 
     Occupations, and bands of age, of 20 people or more; one is left out at a time, and a prior learned from everybody
     else. The ratings of 0, 3 or 10 of the group's people stand for one made-up person; what such a rating counts is
-    chosen on the other groups. Judged are ten ratings of each other person of the group, in three draws of who is told
-    and who is asked, of which the mean is taken for each person. Intervals are over people, against knowing nothing of
-    the group.
+    chosen on the other groups. Judged are ten ratings of each other person of the group, in three draws of who is in
+    the support and who is judged, of which the mean is taken for each person. Intervals are over people, against knowing
+    nothing of the group.
     """
     data = load_movielens()
     vectors = TextEncoder().encode(data.items["text"].tolist())
@@ -185,7 +186,7 @@ def new_groups() -> dict[str, Any]:
     for by in ("occupation", "age"):
         names = age_bands(data.users["age"].to_numpy()) if by == "age" else data.users[by].astype(str).to_numpy()
         sizes = pd.Series(names).value_counts()
-        errors = {g: _group_errors(data, vectors, names == g) for g in tqdm(sizes.index[sizes >= 20], desc=by)}
+        errors = {g: group_errors(data, vectors, names == g) for g in tqdm(sizes.index[sizes >= 20], desc=by)}
         for shots in SUPPORTS:
             mine, nothing, weights = [], [], []
             for group, found in errors.items():
@@ -206,10 +207,10 @@ SUPPORTS = (0, 3, 10)
 GROUP_WEIGHTS = (0.0, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 
 
-def _group_errors(data: Dataset, vectors: np.ndarray, members: np.ndarray) -> dict[tuple[int, float], np.ndarray]:
+def group_errors(data: Dataset, vectors: np.ndarray, members: np.ndarray) -> dict[tuple[int, float], np.ndarray]:
     """Return the mean squared error of each person, (people,), for each size of support and likelihood weight.
 
-    It is the mean over the draws in which the person was asked.
+    It is the mean over the draws in which the person is judged.
     """
     inside = members[data.user_index]
     others, group = (data.with_interactions(data.interactions[rows]) for rows in (~inside, inside))
@@ -218,14 +219,14 @@ def _group_errors(data: Dataset, vectors: np.ndarray, members: np.ndarray) -> di
     task_ids = []
     for seed in range(3):
         people = np.random.default_rng(seed).permutation(np.unique(group.user_index))
-        others_tasks = [task for task in _drawn(group, seed) if task.task_id not in people[: max(SUPPORTS)].tolist()]
-        task_ids += [int(str(task.task_id)) for task in others_tasks]
+        judged = [task for task in drawn_tasks(group, seed) if task.task_id not in people[: max(SUPPORTS)].tolist()]
+        task_ids += [int(str(task.task_id)) for task in judged]
         for shots in SUPPORTS:
             rows = np.isin(group.user_index, people[:shots])
             support = group.item_index[rows], group.ratings[rows]
             for weight in GROUP_WEIGHTS:
-                expected = np.tile(prior.predict([support], weight), (len(others_tasks), 1))
-                off = np.square(of_queries(expected, others_tasks) - np.stack([task.query_y for task in others_tasks]))
+                expected = np.tile(prior.predict([support], weight), (len(judged), 1))
+                off = np.square(of_queries(expected, judged) - np.stack([task.query_y for task in judged]))
                 errors.setdefault((shots, weight), []).append(off.mean(1))
     _, place, times = np.unique(task_ids, return_inverse=True, return_counts=True)
     return {key: np.bincount(place, np.concatenate(found)) / times for key, found in errors.items()}

@@ -126,12 +126,12 @@ def cold_start() -> dict[str, Any]:
         tuned = [adapting(one, *setting) for one in joint for setting in FINE_TUNING]
         for order in ORDERS:
             known_tasks = [nested_tasks(part, SHOTS, QUERY, 0, order) for part in (valid, test)]
-            by_index = partial(_by_index, places=_places(known_tasks))
+            by_index = partial(by_item_index, places=task_index(known_tasks))
             full = ColdStartRecommender(order=order, seed=seed).fit_with_validation(train, valid)
             melu = _melu(train, valid, features, people, order, seed)
             ways = {name: rules[name] for name in RULES} | {"joint training + fine-tuning": tuned}
             ways["MeLU"] = [_with_person(adapting(one, steps=steps), people) for one in melu for steps in USED]
-            ways["learned prior"] = [by_index(_ratings(full))]
+            ways["learned prior"] = [by_index(ratings_of(full))]
             study.judge(ways, valid, test, features, order, seed)
     table = study.table("ridge on factors", "joint training + fine-tuning", "item mean")
     second = study.table("ridge on factors", "joint training + fine-tuning", folds=slice(5, None))
@@ -160,29 +160,32 @@ def prior_parts() -> dict[str, Any]:
         one, other = (train.with_interactions(train.interactions[rows]) for rows in (half, ~half))
         eight, apart = item_features(train, factors=8, seed=seed), item_features(other, factors=8, seed=seed)
         fixed = {
-            "prior on 32 factors": _fixed_factors(train, features[:, :1], features[:, FACTORS]),
-            "prior on 8 factors": _fixed_factors(train, eight[:, :1], eight[:, -8:]),
-            "prior on 8 factors of other people": _fixed_factors(one, eight[:, :1], apart[:, -8:]),
+            "prior on 32 factors": prior_on_factors(train, features[:, :1], features[:, FACTORS]),
+            "prior on 8 factors": prior_on_factors(train, eight[:, :1], eight[:, -8:]),
+            "prior on 8 factors of other people": prior_on_factors(one, eight[:, :1], apart[:, -8:]),
         }
         count, genres = features[:, 1:2], features[:, 2 : FACTORS.start]
         blocks = {"items drawn": count[:, :0], "+ number of ratings": count, "+ genres": np.hstack([count, genres])}
         drawn = {name: BayesianMF(seed=seed).fit(train, block) for name, block in blocks.items()}
         for order in ORDERS:
             known_tasks = [nested_tasks(part, SHOTS, QUERY, 0, order) for part in (valid, test)]
-            by_index = partial(_by_index, places=_places(known_tasks))
+            by_index = partial(by_item_index, places=task_index(known_tasks))
             full = ColdStartRecommender(order=order, seed=seed).fit_with_validation(train, valid)
             ridges = [each(partial(ridge, l2=l2, columns=FACTORS)) for l2 in L2]
-            ways = {"ridge on factors": ridges, "ridge on factors + offset": _shifted(ridges, valid, features, order)}
+            ways = {
+                "ridge on factors": ridges,
+                "ridge on factors + offset": with_offset(ridges, valid, features, order),
+            }
             ways |= {name: [by_index(rule)] for name, rule in fixed.items()}
             ways |= {name: [by_index(partial(predict_queries, prior))] for name, prior in drawn.items()}
             ways["+ text"] = [by_index(partial(predict_queries, full.prior_))]
             settings_ = full.settings_
             offsets = {k: (1.0, full.offsets_[k][1.0]) for k in SHOTS}
             ways["+ likelihood weight"] = [
-                by_index(_with_settings(full, {k: (e, 0.0) for k, (e, _) in settings_.items()}))
+                by_index(with_settings(full, {k: (e, 0.0) for k, (e, _) in settings_.items()}))
             ]
-            ways["+ offset"] = [by_index(_with_settings(full, offsets))]
-            ways["+ both"] = [by_index(_ratings(full))]
+            ways["+ offset"] = [by_index(with_settings(full, offsets))]
+            ways["+ both"] = [by_index(ratings_of(full))]
             study.judge(ways, valid, test, features, order, seed)
             settings += [
                 {"order": order, "k": k, "likelihood_weight": e, "offset": c} for k, (e, c) in settings_.items()
@@ -190,13 +193,13 @@ def prior_parts() -> dict[str, Any]:
     return {"table": study.table("ridge on factors"), "likelihood_weight": settings}
 
 
-def _with_settings(model: ColdStartRecommender, settings: dict[int, tuple[float, float]]) -> Predict:
+def with_settings(model: ColdStartRecommender, settings: dict[int, tuple[float, float]]) -> Predict:
     """Predict as the model would with other settings, which are put in for the time of a prediction."""
 
     def predict(tasks: Tasks) -> np.ndarray:
         own, model.settings_ = model.settings_, settings
         try:
-            return _ratings(model)(tasks)
+            return ratings_of(model)(tasks)
         finally:
             model.settings_ = own
 
@@ -223,23 +226,24 @@ def _with_person(predict: Predict, people: np.ndarray) -> Predict:
     return lambda tasks: predict(with_person(tasks, people))
 
 
-def _places(parts: Sequence[dict[int, list[Task]]]) -> dict[tuple[object, int], Task]:
+def task_index(parts: Sequence[dict[int, list[Task]]]) -> dict[tuple[object, int], Task]:
     """Find a task whose inputs are item indices by its task_id and the size of its support."""
     return {(task.task_id, k): task for part in parts for k, tasks in part.items() for task in tasks}
 
 
-def _by_index(predict: Predict, places: dict[tuple[object, int], Task]) -> Predict:
+def by_item_index(predict: Predict, places: dict[tuple[object, int], Task]) -> Predict:
     """Predict tasks of features by the same tasks of item indices."""
     return lambda tasks: predict([places[task.task_id, len(task.support_y)] for task in tasks])
 
 
-def _ratings(model: ColdStartRecommender) -> Predict:
+def ratings_of(model: ColdStartRecommender) -> Predict:
+    """Predict the ratings of the queries by a model."""
     return lambda tasks: of_queries(
         model.predict_ratings([(task.support_x, task.support_y) for task in tasks])[0], tasks
     )
 
 
-def _fixed_factors(people: Dataset, means: np.ndarray, factors: np.ndarray) -> Predict:
+def prior_on_factors(people: Dataset, means: np.ndarray, factors: np.ndarray) -> Predict:
     """Predict by a prior over weights on a constant and factors, learned from all that some people rated.
 
     Args:
@@ -259,7 +263,7 @@ def _fixed_factors(people: Dataset, means: np.ndarray, factors: np.ndarray) -> P
     return each(rule)
 
 
-def _shifted(ways: Sequence[Predict], valid: Dataset, features: np.ndarray, order: HistoryOrder) -> list[Predict]:
+def with_offset(ways: Sequence[Predict], valid: Dataset, features: np.ndarray, order: HistoryOrder) -> list[Predict]:
     """Add to each predict by how much it is too low in the mean over meta-validation users, for each K."""
     parts = nested_tasks(valid, SHOTS, QUERY, 0, order, features)
 

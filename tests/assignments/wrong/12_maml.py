@@ -324,7 +324,7 @@ def meta_sgd(model, weights, rates, tasks, steps, outer_rate):
 
 
 # %% stacked | the mean over tasks makes each step smaller
-def adapt_all(w, X, y, mask, rate, steps):
+def adapt_batch(w, X, y, mask, rate, steps):
     X, y = torch.where(mask[..., None], X, 0), torch.where(mask, y, 0)
     now = w.expand(len(X), -1)
     for _ in range(steps):
@@ -336,7 +336,7 @@ def adapt_all(w, X, y, mask, rate, steps):
 
 
 # %% stacked | the gradient of the one beginning, which is the sum of those of the tasks
-def adapt_all(w, X, y, mask, rate, steps):
+def adapt_batch(w, X, y, mask, rate, steps):
     X, y = torch.where(mask[..., None], X, 0), torch.where(mask, y, 0)
     now = w
     for _ in range(steps):
@@ -348,7 +348,7 @@ def adapt_all(w, X, y, mask, rate, steps):
 
 
 # %% stacked | one task after the other
-def adapt_all(w, X, y, mask, rate, steps):
+def adapt_batch(w, X, y, mask, rate, steps):
     rows = []
     for i in range(len(X)):
         now = w
@@ -361,7 +361,7 @@ def adapt_all(w, X, y, mask, rate, steps):
 
 
 # %% stacked | masks the errors only: on the way back, 0 times a NaN of X is NaN
-def adapt_all(w, X, y, mask, rate, steps):
+def adapt_batch(w, X, y, mask, rate, steps):
     now = w.expand(len(X), -1)
     for _ in range(steps):
         errors = torch.where(mask, torch.einsum("nkd,nd->nk", X, now) - y, 0)
@@ -372,7 +372,7 @@ def adapt_all(w, X, y, mask, rate, steps):
 
 
 # %% stacked | copies that are detached from the beginning and tied to it again, which is first order
-def adapt_all(w, X, y, mask, rate, steps):
+def adapt_batch(w, X, y, mask, rate, steps):
     X, y = torch.where(mask[..., None], X, 0), torch.where(mask, y, 0)
     now = w.detach().repeat(len(X), 1).requires_grad_()
     for _ in range(steps):

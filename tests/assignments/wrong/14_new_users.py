@@ -267,78 +267,78 @@ def with_offset(held_out, k, said, fewest):
     return np.clip(said + (np.mean(gap) if len(gap) >= fewest else 0), 1, 5)
 
 
-# %% attend | everybody attends to himself most
-def attend(s, first, later, theta, himself):
-    whole = first + later
+# %% attend | everybody attends to themselves most
+def attend(s, support, query, theta, exclude_self):
+    whole = support + query
     scores = theta[0] * np.log1p(s @ whole.T) + theta[1] * np.log1p(whole.sum(1))
     a = np.exp(scores - scores.max(1, keepdims=True))
     a = a / a.sum(1, keepdims=True)
-    return a, a @ later
+    return a, a @ query
 
 
-# %% attend | takes himself out after the softmax, so that the rows do not sum to one
-def attend(s, first, later, theta, himself):
-    whole = first + later
+# %% attend | takes the own user out after the softmax, so that the rows do not sum to one
+def attend(s, support, query, theta, exclude_self):
+    whole = support + query
     scores = theta[0] * np.log1p(s @ whole.T) + theta[1] * np.log1p(whole.sum(1))
     a = np.exp(scores - scores.max(1, keepdims=True))
     a = a / a.sum(1, keepdims=True)
-    rows = np.flatnonzero(himself >= 0)
-    a[rows, himself[rows]] = 0
-    return a, a @ later
+    rows = np.flatnonzero(exclude_self >= 0)
+    a[rows, exclude_self[rows]] = 0
+    return a, a @ query
 
 
 # %% attend | -1 is the last person to numpy
-def attend(s, first, later, theta, himself):
-    whole = first + later
+def attend(s, support, query, theta, exclude_self):
+    whole = support + query
     scores = theta[0] * np.log1p(s @ whole.T) + theta[1] * np.log1p(whole.sum(1))
-    scores[np.arange(len(s)), himself] = -np.inf
+    scores[np.arange(len(s)), exclude_self] = -np.inf
     a = np.exp(scores - scores.max(1, keepdims=True))
     a = a / a.sum(1, keepdims=True)
-    return a, a @ later
+    return a, a @ query
 
 
-# %% attend | takes himself out after the exponential: beside him all others are rounded to zero
-def attend(s, first, later, theta, himself):
-    whole = first + later
+# %% attend | takes the own user out after the exponential: beside them all others are rounded to zero
+def attend(s, support, query, theta, exclude_self):
+    whole = support + query
     scores = theta[0] * np.log1p(s @ whole.T) + theta[1] * np.log1p(whole.sum(1))
     a = np.exp(scores - scores.max(1, keepdims=True))
-    rows = np.flatnonzero(himself >= 0)
-    a[rows, himself[rows]] = 0
+    rows = np.flatnonzero(exclude_self >= 0)
+    a[rows, exclude_self[rows]] = 0
     a = a / np.maximum(a.sum(1, keepdims=True), 1e-300)
-    return a, a @ later
+    return a, a @ query
 
 
-# %% attend | gives himself the score zero, which is attention too
-def attend(s, first, later, theta, himself):
-    whole = first + later
+# %% attend | gives the own user the score zero, which is attention too
+def attend(s, support, query, theta, exclude_self):
+    whole = support + query
     scores = theta[0] * np.log1p(s @ whole.T) + theta[1] * np.log1p(whole.sum(1))
-    rows = np.flatnonzero(himself >= 0)
-    scores[rows, himself[rows]] = 0
+    rows = np.flatnonzero(exclude_self >= 0)
+    scores[rows, exclude_self[rows]] = 0
     a = np.exp(scores - scores.max(1, keepdims=True))
     a = a / a.sum(1, keepdims=True)
-    return a, a @ later
+    return a, a @ query
 
 
 # %% attend | expects what people chose at any time, the first items included
-def attend(s, first, later, theta, himself):
-    whole = first + later
+def attend(s, support, query, theta, exclude_self):
+    whole = support + query
     scores = theta[0] * np.log1p(s @ whole.T) + theta[1] * np.log1p(whole.sum(1))
-    rows = np.flatnonzero(himself >= 0)
-    scores[rows, himself[rows]] = -np.inf
+    rows = np.flatnonzero(exclude_self >= 0)
+    scores[rows, exclude_self[rows]] = -np.inf
     a = np.exp(scores - scores.max(1, keepdims=True))
     a = a / a.sum(1, keepdims=True)
     return a, a @ whole
 
 
 # %% attend | shares only with what people chose first
-def attend(s, first, later, theta, himself):
-    whole = first + later
-    scores = theta[0] * np.log1p(s @ first.T) + theta[1] * np.log1p(whole.sum(1))
-    rows = np.flatnonzero(himself >= 0)
-    scores[rows, himself[rows]] = -np.inf
+def attend(s, support, query, theta, exclude_self):
+    whole = support + query
+    scores = theta[0] * np.log1p(s @ support.T) + theta[1] * np.log1p(whole.sum(1))
+    rows = np.flatnonzero(exclude_self >= 0)
+    scores[rows, exclude_self[rows]] = -np.inf
     a = np.exp(scores - scores.max(1, keepdims=True))
     a = a / a.sum(1, keepdims=True)
-    return a, a @ later
+    return a, a @ query
 
 
 # %% ask | plans all questions from what is known before the first

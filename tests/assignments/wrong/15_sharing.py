@@ -5,7 +5,7 @@ def losses(outputs, targets, kinds):
     found, gradient = np.zeros(len(kinds)), np.zeros(outputs.shape)
     for t, kind in enumerate(kinds):
         z, y = outputs[:, t], targets[:, t]
-        if kind == "number":
+        if kind == "regression":
             found[t], gradient[:, t] = ((z - y) ** 2).mean(), 2 * (z - y) / n
         else:
             found[t] = (np.logaddexp(0, z) - y * z).mean()
@@ -20,7 +20,7 @@ def losses(outputs, targets, kinds):
     for t, kind in enumerate(kinds):
         known = ~np.isnan(targets[:, t])
         z, y = outputs[known, t], targets[known, t]
-        if kind == "number":
+        if kind == "regression":
             found[t], gradient[known, t] = ((z - y) ** 2).sum() / n, 2 * (z - y) / n
         else:
             found[t] = (np.logaddexp(0, z) - y * z).sum() / n
@@ -36,7 +36,7 @@ def losses(outputs, targets, kinds):
         z, y = outputs[known, t], targets[known, t]
         if not known.any():
             continue
-        if kind == "number":
+        if kind == "regression":
             found[t], gradient[known, t] = ((z - y) ** 2).mean(), 2 * (z - y) / len(y)
         else:
             found[t] = (np.logaddexp(0, z) - y * z).mean()
@@ -51,7 +51,7 @@ def losses(outputs, targets, kinds):
     for t, kind in enumerate(kinds):
         known = ~np.isnan(targets[:, t])
         z, y = outputs[known, t], targets[known, t]
-        if kind == "number":
+        if kind == "regression":
             found[t], gradient[known, t] = ((z - y) ** 2).sum() / n, 2 * (z - y) / n
         else:
             found[t] = (np.logaddexp(0, z) - y * z).sum() / n
@@ -67,7 +67,7 @@ def losses(outputs, targets, kinds):
         z, y = outputs[known, t], targets[known, t]
         if not known.any():
             continue
-        if kind == "number":
+        if kind == "regression":
             found[t], gradient[known, t] = ((z - y) ** 2).mean(), 2 * (z - y) / len(y)
         else:
             p = np.clip((1 + np.tanh(z / 2)) / 2, 1e-7, 1 - 1e-7)
@@ -84,7 +84,7 @@ def losses(outputs, targets, kinds):
         z, y = outputs[known, t], targets[known, t]
         if not known.any():
             continue
-        if kind == "number":
+        if kind == "regression":
             found[t], gradient[known, t] = ((z - y) ** 2).mean(), 2 * (z - y) / len(y)
         else:
             y = (y > 0.5).astype(float)
@@ -99,7 +99,7 @@ def losses(outputs, targets, kinds):
     for t, kind in enumerate(kinds):
         known = ~np.isnan(targets[:, t])
         z, y = outputs[known, t], targets[known, t]
-        if kind == "number":
+        if kind == "regression":
             found[t], gradient[known, t] = ((z - y) ** 2).mean(), 2 * (z - y) / len(y)
         else:
             found[t] = (np.logaddexp(0, z) - y * z).mean()
@@ -111,7 +111,7 @@ def losses(outputs, targets, kinds):
 def losses(outputs, targets, kinds):
     known = ~np.isnan(targets)
     counts = np.maximum(known.sum(axis=0), 1)
-    yes = np.array(kinds) == "yes"
+    yes = np.array(kinds) == "binary"
     values = np.where(yes, np.logaddexp(0, outputs) - targets * outputs, (outputs - targets) ** 2)
     slopes = np.where(yes, np.exp(-np.logaddexp(0, -outputs)) - targets, 2 * (outputs - targets))
     return np.where(known, values, 0).sum(axis=0) / counts, slopes * known / counts
@@ -121,7 +121,7 @@ def losses(outputs, targets, kinds):
 def losses(outputs, targets, kinds):
     known = ~np.isnan(targets)
     counts = np.maximum(known.sum(axis=0), 1)
-    yes = np.array(kinds) == "yes"
+    yes = np.array(kinds) == "binary"
     targets[~known] = outputs[~known]
     values = np.where(yes, np.logaddexp(0, outputs) - targets * outputs, (outputs - targets) ** 2) * known
     slopes = np.where(yes, np.exp(-np.logaddexp(0, -outputs)) - targets, 2 * (outputs - targets)) * known
@@ -129,7 +129,7 @@ def losses(outputs, targets, kinds):
 
 
 # %% surgery | goes on with gradients that were cleared already
-def surgery(gradients, orders):
+def pcgrad(gradients, orders):
     cleared = gradients.copy()
     for i, order in enumerate(orders):
         for j in order:
@@ -140,7 +140,7 @@ def surgery(gradients, orders):
 
 
 # %% surgery | asks the original gradient whether it disagrees, not what is left of it
-def surgery(gradients, orders):
+def pcgrad(gradients, orders):
     cleared = gradients.copy()
     for i, order in enumerate(orders):
         for j in order:
@@ -150,7 +150,7 @@ def surgery(gradients, orders):
 
 
 # %% surgery | takes all parts off at once, as if there were no order
-def surgery(gradients, orders):
+def pcgrad(gradients, orders):
     cleared = gradients.copy()
     for i, order in enumerate(orders):
         for j in order:
@@ -161,7 +161,7 @@ def surgery(gradients, orders):
 
 
 # %% surgery | takes off the part along the other even where they agree
-def surgery(gradients, orders):
+def pcgrad(gradients, orders):
     cleared = gradients.copy()
     for i, order in enumerate(orders):
         for j in order:
@@ -171,7 +171,7 @@ def surgery(gradients, orders):
 
 
 # %% surgery | goes through the others as they are numbered
-def surgery(gradients, orders):
+def pcgrad(gradients, orders):
     cleared = gradients.copy()
     for i, order in enumerate(orders):
         for j in sorted(order):
@@ -182,7 +182,7 @@ def surgery(gradients, orders):
 
 
 # %% surgery | divides by the length, not by its square
-def surgery(gradients, orders):
+def pcgrad(gradients, orders):
     cleared = gradients.copy()
     for i, order in enumerate(orders):
         for j in order:
@@ -193,7 +193,7 @@ def surgery(gradients, orders):
 
 
 # %% surgery | divides before it asks: a gradient of zeros makes nan of all
-def surgery(gradients, orders):
+def pcgrad(gradients, orders):
     cleared = gradients.copy()
     with np.errstate(all="ignore"):
         for i, order in enumerate(orders):
@@ -204,7 +204,7 @@ def surgery(gradients, orders):
 
 
 # %% surgery | adds something to the divisor, so that small gradients are never cleared
-def surgery(gradients, orders):
+def pcgrad(gradients, orders):
     cleared = gradients.copy()
     for i, order in enumerate(orders):
         for j in order:
@@ -215,7 +215,7 @@ def surgery(gradients, orders):
 
 
 # %% surgery | operates in place
-def surgery(gradients, orders):
+def pcgrad(gradients, orders):
     before = gradients.copy()
     for i, order in enumerate(orders):
         for j in order:
