@@ -121,10 +121,10 @@ def evaluate(
         raise SettingError(f"candidates must be some of the item indices 0..{train.n_items - 1}, not {candidates!r}")
     if ties == "random":
         order = np.random.default_rng(seed).permutation(order)
-    lists = []
+    lists, ids = [], train.users["user_id"].to_numpy()
     for start in range(0, len(users), batch):
         some = users[start : start + batch]
-        scores = np.array(model.score(some), dtype=np.float32)
+        scores = np.array(model.score(ids[some]), dtype=np.float32)
         met = seen[some].tocoo()
         scores[met.row, met.col] = -np.inf
         best, _ = top_k_unseen(scores[:, order], None, k)
@@ -152,7 +152,7 @@ def evaluate_ratings(model: RatingPredictor, test: Dataset, *, name: str | None 
     """
     if not len(test):
         raise SettingError("test is empty: there is nothing to measure")
-    predicted = np.asarray(model.predict(test.user_index, test.item_index), dtype=float)
+    predicted = np.asarray(model.predict(test.interactions["user_id"], test.interactions["item_id"]), dtype=float)
     if not np.isfinite(predicted).all():
         raise SettingError(f"{type(model).__name__} predicts {predicted[~np.isfinite(predicted)][0]} for a rating")
     error = predicted - test.ratings

@@ -11,12 +11,13 @@ from tqdm.auto import tqdm
 
 from book.experiments.registry import experiment
 from llmrec_lite.data import LIKED, Dataset, load_movielens
+from llmrec_lite.language.text_recommender import TextRecommender
 from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES
 from llmrec_lite.meta.cold_start import ColdStartRecommender
 from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, split_users
 from llmrec_lite.meta.user_attention import EpisodeRidge, first_ten, split_histories
 from llmrec_lite.metrics import ndcg_at_k
-from llmrec_lite.recommenders import EASE, DenoisingAutoencoder, TextRecommender
+from llmrec_lite.recommenders import EASE, DenoisingAutoencoder
 from llmrec_lite.stats import mean_interval
 
 Ranker = Callable[[np.ndarray], np.ndarray]  # scores (n, n_items) from what was chosen, (n, n_items) of 0 and 1

@@ -177,8 +177,8 @@ def new_groups() -> dict[str, Any]:
     Occupations, and bands of age, of 20 people or more; one is left out at a time, and a prior learned from everybody
     else. The ratings of 0, 3 or 10 of the group's people stand for one made-up person; what such a rating counts is
     chosen on the other groups. Judged are ten ratings of each other person of the group, in three draws of who is in
-    the support and who is judged, of which the mean is taken for each person. Intervals are over people, against knowing
-    nothing of the group.
+    the support and who is judged, of which the mean is taken for each person. Intervals are over people, against
+    knowing nothing of the group.
     """
     data = load_movielens()
     vectors = TextEncoder().encode(data.items["text"].tolist())

@@ -22,10 +22,9 @@ from llmrec_lite.data import load_movielens
 from llmrec_lite.evaluate import evaluate
 from llmrec_lite.language.auc import auc
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.language.text_recommender import Encoder, TfidfEncoder
+from llmrec_lite.language.text_recommender import Encoder, TextRecommender, TfidfEncoder
 from llmrec_lite.meta.distill import StaticEncoder, WordPieces, mean_predictions
 from llmrec_lite.metrics import rmse
-from llmrec_lite.recommenders import TextRecommender
 from llmrec_lite.recommenders.content import unit_rows
 from llmrec_lite.stats import bootstrap_interval
 

@@ -15,8 +15,7 @@ from book.experiments.registry import experiment
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.knowledge.graph import film_facts
 from llmrec_lite.llma import LLMA, LLMAConfig
-from llmrec_lite.llma.cold_start import DRAWS, JUDGED, Newcomers
-from llmrec_lite.llma.config import scorer
+from llmrec_lite.llma.cold_start import N_EVAL_ITEMS, N_FOLDS, ColdStartFusion
 from llmrec_lite.llma.fusion import fuse
 from llmrec_lite.llma.weights import learn_weights
 from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES
@@ -28,55 +27,51 @@ from llmrec_lite.recommenders import Popularity
 from llmrec_lite.stats import mean_interval
 
 WISHES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)  # weights of a wish in words
-NAMES = {
-    "text": "the part text",
-    "factors": "the factors",
-    "autoencoder": "the autoencoder",
-    "user_attention": "user attention",
-}
+NAMES = {"text": "the part text", "factors": "the factors", "autoencoder": "the autoencoder"}
 
 
-def _newcomers(
+def _cold_start(
     both: Dataset, order: HistoryOrder, facts: sparse.csr_array, encoder: str | None = "minilm"
-) -> tuple[LLMA, Newcomers, Any]:
-    """Fit what LLMA asks for people of whom few choices are known."""
-    model = LLMA(LLMAConfig(order=order, encoder=encoder), facts=facts)
-    model._describe(both)
+) -> tuple[LLMA, ColdStartFusion, Any]:
+    """Fit what LLMA asks for cold-start users."""
+    model = LLMA(LLMAConfig(order=order, encoder=encoder), facts=facts).encode_items(both)
+    config = model.config_
 
-    def make(some: Dataset) -> Any:
-        return {name: scorer(part.fit(some)) for name, part in model._parts(both).items()}
+    def fit_parts(some: Dataset) -> Any:
+        return {name: part.fit(some) for name, part in model.make_parts(both).items()}
 
-    vectors = model.text_vectors_ if model.has_texts_ else None
-    newcomers = Newcomers(order, model.config.people, model.config.seed).fit(both, make, vectors)
-    return model, newcomers, make(both)
+    fusion = ColdStartFusion(order, config.max_users, config.seed)
+    return model, fusion.fit(both, fit_parts, model.knowledge_.text_vectors), fit_parts(both)
 
 
-def _without(newcomers: Newcomers, part: str) -> Newcomers:
-    """Learn the weights anew without one of the parts."""
-    other = copy.copy(newcomers)
+def _without(fusion: ColdStartFusion, part: str) -> ColdStartFusion:
+    """Learn the weights again without one of the parts."""
+    other = copy.copy(fusion)
     other.weights_ = {}
-    for k in newcomers.weights_:
-        held = newcomers.held_near(k)
-        names = [name for name in held[0].parts if name != part]
-        other.weights_[k] = learn_weights([replace(one, parts={n: one.parts[n] for n in names}) for one in held])
+    for k in fusion.weights_:
+        near = fusion.splits_near(k)
+        names = [name for name in near[0].parts if name != part]
+        other.weights_[k] = learn_weights([replace(one, parts={n: one.parts[n] for n in names}) for one in near])
     return other
 
 
-def _people_alone(newcomers: Newcomers, both: Dataset, vectors: np.ndarray, least: int = 1) -> Newcomers:
-    """Ask only chapter 14's people who chose alike, taught as LLMA teaches them.
+def _attention_alone(
+    fusion: ColdStartFusion, both: Dataset, vectors: np.ndarray | None, least: int = 1
+) -> ColdStartFusion:
+    """Score by chapter 14's attention over users alone, trained as LLMA trains it.
 
-    They are all the people; what says whom to go by is learned in two draws, here by those with `least` choices.
+    It attends to all users; its weights are learned in two folds, here from users with `least` interactions.
     """
-    other = copy.copy(newcomers)
-    alike: dict[int, list[dict[str, Any]]] = {}
-    for draw in range(DRAWS):
-        learn, aside = newcomers._divided(both, draw)
-        enough = np.bincount(aside.user_index, minlength=aside.n_users) >= least
-        by = aside.with_interactions(aside.interactions[enough[aside.user_index]])
-        for k, one in newcomers._people_alike(learn, by, draw, vectors).items():
-            alike.setdefault(k, []).append(one.state())
-    other.weights_ = {k: {"user_attention": 1.0} for k in newcomers.weights_}
-    return other._know(both, alike, vectors)
+    other = copy.copy(fusion)
+    attention: dict[int, list[dict[str, Any]]] = {}
+    for fold in range(N_FOLDS):
+        learn, held_out = fusion.hold_out(both, fold)
+        enough = np.bincount(held_out.user_index, minlength=held_out.n_users) >= least
+        by = held_out.with_interactions(held_out.interactions[enough[held_out.user_index]])
+        for k, ranker in fusion.user_attention(learn, by, fold, vectors).items():
+            attention.setdefault(k, []).append(ranker.state())
+    other.weights_ = {k: {"user attention": 1.0} for k in fusion.weights_}
+    return other.attend(both, attention, vectors)
 
 
 @experiment
@@ -85,8 +80,8 @@ def llma_new_users() -> dict[str, Any]:
 
     Five folds of 60, 20 and 20 of 100 people; people with 30 ratings or more are judged, as in `newcomers`. LLMA and
     chapter 14's recommender learn from the 80, and divide them as they like; the other rivals' settings are chosen for
-    each K on the 20, and then fitted to the 80. "chapter 14, all people" has what LLMA gives its part of that name: two
-    draws, and everybody to attend to; "chapter 14, all people, by 30" is also taught by people with 30 choices, as
+    each K on the 20, and then fitted to the 80. "chapter 14, all users" has what LLMA gives its part of that name: two
+    draws, and everybody to attend to; "chapter 14, all users, by 30" is also taught by people with 30 choices, as
     LLMA's weights are. Where first choices are known, LLMA is also taken apart: without one of its parts, and without
     what the language model or the facts tell. Intervals are over people, with the models held fixed.
     """
@@ -100,17 +95,20 @@ def llma_new_users() -> dict[str, Any]:
         both = data.with_interactions(rows[~np.isin(data.user_index, np.unique(test.user_index))])
         shared = [classic_rankers(part) for part in (train, both)]
         for order in ORDERS:
-            model, newcomers, parts = _newcomers(both, order, facts)
+            model, fusion, parts = _cold_start(both, order, facts)
             cold = ColdStartRecommender(order=order, seed=fold).fit(both)
-            ours = {"LLMA": (newcomers, parts)}
-            for name, least in (("chapter 14, all people", 1), (f"chapter 14, all people, by {JUDGED}", JUDGED)):
-                ours[name] = (_people_alone(newcomers, both, model.text_vectors_, least), parts)
+            ours, vectors = {"LLMA": (fusion, parts)}, model.knowledge_.text_vectors
+            for name, least in (
+                ("chapter 14, all users", 1),
+                (f"chapter 14, all users, by {N_EVAL_ITEMS}", N_EVAL_ITEMS),
+            ):
+                ours[name] = (_attention_alone(fusion, both, vectors, least), parts)
             if order == "time":
-                for part in (*parts, "popularity", "user_attention"):
-                    ours[f"without {NAMES.get(part, part)}"] = (_without(newcomers, part), parts)
-                ours["without the language model"] = _newcomers(both, order, facts, encoder=None)[1:]
-                ours["without facts"] = _newcomers(both, order, nothing)[1:]
-            weights += [{"order": order, "fold": fold, "k": k, **w} for k, w in newcomers.weights_.items()]
+                for part in (*parts, "popularity", "user attention"):
+                    ours[f"without {NAMES.get(part, part)}"] = (_without(fusion, part), parts)
+                ours["without the language model"] = _cold_start(both, order, facts, encoder=None)[1:]
+                ours["without facts"] = _cold_start(both, order, nothing)[1:]
+            weights += [{"order": order, "fold": fold, "k": k, **w} for k, w in fusion.weights_.items()]
             for k in SHOTS:
                 of_k = [ways | episode_rankers(p, k, order) for ways, p in zip(shared, (train, both), strict=True)]
                 (_, valid_support, valid_query), (_, support, query) = (
@@ -122,8 +120,8 @@ def llma_new_users() -> dict[str, Any]:
                     scores[name] = of_k[1][name][int(np.argmax(tried))](support)
                 supports = [(np.flatnonzero(row), np.full(int(row.sum()), 4.0)) for row in support]
                 scores["chapter 14"] = cold.score_interaction(supports)
-                for name, (some, parts_) in ours.items():
-                    scores[name] = some.score(sparse.csr_array(support), parts_)
+                for name, (some, fitted) in ours.items():
+                    scores[name] = some.score_matrix(sparse.csr_array(support), fitted)
                 for name, values in scores.items():
                     found.setdefault((order, k, name), []).append(_ndcg(values, support, query))
     table = []
@@ -154,7 +152,7 @@ def llma_requests() -> dict[str, Any]:
     for fold in tqdm(range(5), desc="folds"):
         test = split_users(data, SHARES, seed=0, fold=fold)[2]
         both = data.with_interactions(data.interactions[~np.isin(data.user_index, np.unique(test.user_index))])
-        model, newcomers, parts = _newcomers(both, "time", facts)
+        model, fusion, parts = _cold_start(both, "time", facts)
         model.train_ = both
         popular = Popularity().fit(both).counts_.astype(np.float32)
         ratings, met = test.matrix("rating"), test.sequences()
@@ -167,7 +165,7 @@ def llma_requests() -> dict[str, Any]:
             asked = model.score_request(f"I would like some {wish[0].lower()} or {wish[1].lower()} films")
             given = np.zeros((1, data.n_items), np.float32)
             given[0, first[:5]] = 1
-            person = newcomers.score(sparse.csr_array(given), parts)[0]
+            person = fusion.score_matrix(sparse.csr_array(given), parts)[0]
             closed, rest = np.zeros((1, data.n_items), np.float32), np.zeros((1, data.n_items))
             closed[0, first], rest[0, later] = 1, 1
             for who, rest_of in (("popularity", popular), ("five choices", person)):

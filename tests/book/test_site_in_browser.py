@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from book.tools.site import ROOT
+from book.tools.code import ROOT
 from book.tools.site_checks import check_html
 from tests.book import browser as looks
 

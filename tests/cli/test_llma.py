@@ -165,7 +165,7 @@ def test_a_hundred_thousand_items(tmp_path):
     run("fit", *files, "--no-text", "--out", tmp_path / "model")
     model = LLMA.load(tmp_path / "model")
     assert model.train_.n_items == 100_000
-    assert len(model.recommend(history=[(0, 1.0)], k=10)) == 10
+    assert len(model.recommend_for(history=[(0, 1.0)], k=10)) == 10
 
 
 def test_a_killed_fit_leaves_nothing(shop, tmp_path):
@@ -179,7 +179,7 @@ def test_a_killed_fit_leaves_nothing(shop, tmp_path):
         process.wait()
         if (tmp_path / "model").exists():  # it had finished: then it is whole
             LLMA.load(tmp_path / "model")
-    slow = "import os, time; from llmrec_lite import llma_files as f; real = f._put\n"
+    slow = "import os, time; from llmrec_lite import files as f; real = f._put\n"
     slow += "def put(*a):\n print('writing', flush=True); time.sleep(60)\nf._put = put\n" + code
     command[2] = slow
     out = tmp_path / "other"

@@ -44,7 +44,7 @@ def fans(kind, k=5):
 
 def test_it_is_a_recommender(model):
     assert isinstance(model, Recommender)
-    scores = model.score([0, 5])
+    scores = model.score_indices([0, 5])
     assert scores.shape == (2, 40)
     assert scores.dtype == np.float32
     assert len(model.recommend(["u0"], 3)) == 3
@@ -67,9 +67,9 @@ def test_people_of_train_do_not_resemble_themselves(model):
     supports = [(data.item_index[rows], data.ratings[rows])]
     head, support = model.rankers_[20], np.isin(np.arange(40), data.item_index[rows])[None].astype(np.float32)
     np.testing.assert_allclose(
-        model.score([user])[0], np.maximum(head.predict(support, np.array([user]))[0], 1e-6), rtol=1e-5
+        model.score_indices([user])[0], np.maximum(head.predict(support, np.array([user]))[0], 1e-6), rtol=1e-5
     )
-    assert not np.array_equal(model.scores(supports), model.score([user]))
+    assert not np.array_equal(model.scores(supports), model.score_indices([user]))
 
 
 def test_nothing_known_is_popularity_and_the_mean_of_people(model):

@@ -47,7 +47,7 @@ def test_it_learns_a_planted_preference(groups):
     model = NeuMF(factors=8, epochs=60, learning_rate=0.01, batch=32, dropout=0.1).fit(data)
     assert model.losses_[-1] < 0.5 * model.losses_[0]
     assert len(model.losses_) == 60
-    scores = model.score(range(24))
+    scores = model.score_indices(range(24))
     for user, item in held_out:
         strangers = scores[user, 8:] if user < 12 else scores[user, :8]
         assert scores[user, item] > strangers.max()
@@ -55,8 +55,8 @@ def test_it_learns_a_planted_preference(groups):
 
 def test_scores_are_the_networks_logits_without_dropout(groups):
     model = NeuMF(factors=4, epochs=1, dropout=0.9).fit(groups[0])
-    scores = model.score([5, 1])
-    np.testing.assert_array_equal(model.score([5, 1]), scores)
+    scores = model.score_indices([5, 1])
+    np.testing.assert_array_equal(model.score_indices([5, 1]), scores)
     with torch.no_grad():
         logits = model.net_(torch.full((16,), 1), torch.arange(16))
     np.testing.assert_allclose(scores[1], logits, atol=1e-6)
