@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,12 @@ from llmrec_lite.errors import OutOfMemoryError
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """Return the named device; "auto" takes CUDA where there is one, else the CPU."""
+    """Return the named device.
+
+    "auto" is the device that the environment variable LLMREC_DEVICE names, else CUDA where there is one, else the CPU.
+    """
+    if device == "auto":
+        device = os.environ.get("LLMREC_DEVICE") or "auto"
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)

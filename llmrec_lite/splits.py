@@ -87,7 +87,7 @@ def leave_last_out(dataset: Dataset, n: int = 1) -> Split:
 
 
 def cold_users(dataset: Dataset, fraction: float = 0.2, seed: int = 0) -> Split:
-    """Put all interactions of a random `fraction` of the users into test: train has never met them."""
+    """Put all interactions of a random `fraction` of the users into test: they are cold in train."""
     _check_fraction(fraction, "fraction")
     present = np.unique(dataset.user_index)
     chosen = np.random.default_rng(seed).permutation(present)[: round(fraction * len(present))]
@@ -95,7 +95,7 @@ def cold_users(dataset: Dataset, fraction: float = 0.2, seed: int = 0) -> Split:
 
 
 def cold_items(dataset: Dataset, fraction: float = 0.2, seed: int = 0) -> Split:
-    """Put all interactions of a random `fraction` of the items into test: train has never met them."""
+    """Put all interactions of a random `fraction` of the items into test: they are cold in train."""
     _check_fraction(fraction, "fraction")
     present = np.unique(dataset.item_index)
     chosen = np.random.default_rng(seed).permutation(present)[: round(fraction * len(present))]
@@ -116,13 +116,13 @@ def kfold(dataset: Dataset, k: int = 5, seed: int = 0) -> Iterator[Split]:
         yield _cut(dataset, np.isin(np.arange(len(dataset)), fold))
 
 
-def thin(dataset: Dataset, per_user: np.ndarray, per_item: np.ndarray, seed: int = 0) -> Split:
-    """Keep at most so many interactions of each user and of each item, drawn at random, and put the others into test.
+def subsample(dataset: Dataset, per_user: np.ndarray, per_item: np.ndarray, seed: int = 0) -> Split:
+    """Subsample with at most so many interactions of each user and each item in train, the others in test.
 
-    Items are thinned first, so that a user may keep fewer than allowed.
+    Items are subsampled first, so that a user may keep fewer than allowed.
 
     Args:
-        dataset: to be thinned.
+        dataset: to be subsampled.
         per_user: (n_users,) most interactions of each user; inf for all.
         per_item: (n_items,) most interactions of each item; inf for all.
         seed: of what is kept.

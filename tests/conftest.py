@@ -1,5 +1,8 @@
 """What several test modules share: the real data once a session, and a small made-up crowd."""
 
+import os
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,25 @@ from llmrec_lite import Dataset, load_movielens
 # The same examples on every machine, however slow it is.
 settings.register_profile("llmrec", deadline=None, derandomize=True)
 settings.load_profile("llmrec")
+
+# The same numbers on every machine: device="auto" is the CPU, in child processes too, except in tests for CUDA.
+os.environ.setdefault("LLMREC_DEVICE", "cpu")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in gpu:
+                item.add_marker(pytest.mark.skip(reason="needs CUDA, and torch finds none here"))
+
+
+@pytest.fixture(autouse=True)
+def _device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("gpu"):
+        monkeypatch.delenv("LLMREC_DEVICE")
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +52,36 @@ def crowd() -> Dataset:
     log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
     items = pd.DataFrame({"item_id": np.arange(30) * 10, "title": [f"Film {i}" for i in range(30)]})
     return Dataset.from_frames(log.sample(frac=1, random_state=0), items)
+
+
+@pytest.fixture(scope="session")
+def club() -> Dataset:
+    """12 readers and 9 books with string ids; "ghost" has read nothing, nobody has read "dusty"."""
+    rng = np.random.default_rng(5)
+    books = ["emma", "dune", "ulysses", "faust", "hamlet", "ivanhoe", "kim", "candide"]
+    rows = [
+        (f"reader{r}", str(book), float(rng.integers(1, 6)), int(rng.integers(10**6)))
+        for r in range(11)
+        for book in rng.permutation(books)[: 1 if r == 0 else rng.integers(2, 7)]
+    ]
+    log = pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"])
+    genres = ["Love", "Space", "Sea", "Devil|Love", "Death", "Love|War", "War", "Travel", "Travel|Sea"]
+    shelf = pd.DataFrame({"item_id": ["dusty", *books], "genres": genres})
+    shelf["title"], shelf["year"] = shelf["item_id"].str.title(), 1900
+    people = pd.DataFrame({"user_id": ["ghost", *(f"reader{r}" for r in range(11))]})
+    return Dataset.from_frames(log, shelf, people)
+
+
+@pytest.fixture(scope="session")
+def history_of() -> Callable[[Dataset, int], list[tuple]]:
+    """What a user of a data set has done, in order of time, as `score_new` takes it."""
+
+    def history(data: Dataset, user: int) -> list[tuple]:
+        rows = data.interactions.iloc[data.time_order]
+        own = rows[rows["user_id"] == data.users["user_id"].iloc[user]]
+        return list(own[["item_id", "rating", "timestamp"]].itertuples(index=False, name=None))
+
+    return history
 
 
 # ---- a world for LLMA: four kinds of people and items ----

@@ -1,4 +1,4 @@
-"""Mini-batch training, random seeds and running out of memory."""
+"""The device that "auto" means, mini-batch training, random seeds and running out of memory."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from llmrec_lite.compute import adam_epochs, explain_oom, random_seed, shuffled_batches
+from llmrec_lite.compute import adam_epochs, explain_oom, pick_device, random_seed, shuffled_batches
 from llmrec_lite.errors import OutOfMemoryError
 
 
@@ -99,3 +99,30 @@ def test_seeds_of_near_numbers_are_unlike():
     seeds = {random_seed(a, b) for a in range(20) for b in range(20)}
     assert len(seeds) == 400
     assert random_seed(1, 2) == random_seed(1, 2)
+
+
+def test_auto_is_the_cpu_in_tests_that_are_not_for_cuda():
+    assert pick_device("auto") == pick_device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("setting", [None, "", "auto"])
+def test_auto_takes_cuda_where_there_is_one(monkeypatch, there, setting):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    if setting is None:
+        monkeypatch.delenv("LLMREC_DEVICE")
+    else:
+        monkeypatch.setenv("LLMREC_DEVICE", setting)
+    assert pick_device("auto").type == ("cuda" if there else "cpu")
+
+
+def test_the_environment_says_what_auto_is_and_a_name_is_kept(monkeypatch):
+    monkeypatch.setenv("LLMREC_DEVICE", "meta")
+    assert pick_device("auto").type == "meta"
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("cuda").type == "cuda"
+
+
+@pytest.mark.gpu
+def test_auto_is_cuda_in_tests_for_cuda():
+    assert pick_device("auto").type == "cuda"

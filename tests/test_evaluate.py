@@ -15,17 +15,17 @@ from llmrec_lite.recommenders import EASE, ItemMean, Popularity
 class Scores:
     """A model whose scores and predictions are given."""
 
-    def __init__(self, table=None, error=0.0):
-        self.table, self.error = table, error
+    def __init__(self, table=None, train=None, error=0.0):
+        self.table, self.train, self.error = table, train, error
 
     def fit(self, train):
         return self
 
-    def score(self, users):
-        return self.table[users]
+    def score(self, user_ids):
+        return self.table[self.train.users_to_index(user_ids)]
 
-    def predict(self, users, items):
-        return np.full(len(users), self.error)
+    def predict(self, user_ids, item_ids):
+        return np.full(len(user_ids), self.error)
 
 
 def data(rows, **options):
@@ -50,7 +50,7 @@ def test_evaluate_equals_the_naive_protocol(crowd, k, batch, ties, candidates):
     scores = np.random.default_rng(0).integers(0, 6, (crowd.n_users, crowd.n_items)).astype(np.float32)  # many ties
     vectors = np.random.default_rng(1).normal(size=(crowd.n_items, 4))
     options = {"item_vectors": vectors, "batch": batch, "candidates": candidates, "ties": ties, "seed": 4}
-    found = evaluate(Scores(scores), train, test, k, **options)
+    found = evaluate(Scores(scores, train), train, test, k, **options)
     allowed = np.unique(candidates) if candidates else np.arange(crowd.n_items)
     order = np.random.default_rng(4).permutation(allowed) if ties == "random" else allowed
     known = {u: set(train.item_index[train.user_index == u]) for u in range(crowd.n_users)}
@@ -76,7 +76,7 @@ def test_evaluate_equals_the_naive_protocol(crowd, k, batch, ties, candidates):
 def test_the_order_of_the_catalogue_helps_nobody_unasked(crowd):
     # The catalogue of the crowd is sorted by popularity: ties by index make a model without a clue look clever.
     train, test = splits.random_split(crowd)
-    clueless = Scores(np.zeros((crowd.n_users, crowd.n_items)))
+    clueless = Scores(np.zeros((crowd.n_users, crowd.n_items)), crowd)
     by_index = evaluate(clueless, train, test, 3, ties="index").mean["recall"]
     shuffled = [evaluate(clueless, train, test, 3, seed=seed).mean["recall"] for seed in range(20)]
     assert len(set(shuffled)) > 10
@@ -110,7 +110,7 @@ def test_a_user_who_saw_everything_gets_nothing_and_is_counted():
 def test_an_item_nobody_rated_can_be_recommended():
     whole = data([("a", 1), ("a", 2)], items=pd.DataFrame({"item_id": [1, 2, 3]}))
     train, test = splits.leave_last_out(whole)
-    found = evaluate(Scores(np.array([[0.0, 1.0, 2.0]])), train, test, 2)
+    found = evaluate(Scores(np.array([[0.0, 1.0, 2.0]]), train), train, test, 2)
     assert found.lists.tolist() == [[2, 1]]
     assert found.per_user["mrr"].tolist() == [0.5]
 
@@ -129,7 +129,7 @@ def test_evaluate_refuses_what_it_cannot_measure(crowd):
         with pytest.raises(ValueError, match=r"candidates must be some of the item indices 0\.\.29"):
             evaluate(model, train, test, candidates=candidates)
     with pytest.raises(ValueError, match="no recommendation"):
-        evaluate(Scores(np.full((crowd.n_users, crowd.n_items), np.nan)), train, test)
+        evaluate(Scores(np.full((crowd.n_users, crowd.n_items), np.nan), train), train, test)
 
 
 # ---- ratings ----
@@ -148,7 +148,7 @@ def test_evaluate_ratings_by_hand():
 def test_ratings_weigh_every_rating_alike(crowd):
     train, test = splits.random_split(crowd)
     model = ItemMean().fit(train)
-    predicted = model.predict(test.user_index, test.item_index)
+    predicted = model.predict_indices(test.user_index, test.item_index)
     found = evaluate_ratings(model, test).mean
     assert found["rmse"] == pytest.approx(metrics.rmse(test.ratings, predicted))
     assert found["mae"] == pytest.approx(metrics.mae(test.ratings, predicted))

@@ -165,13 +165,13 @@ def test_thin_keeps_at_most_so_many(crowd):
     per_user[:20] = np.arange(20) % 4
     per_item = np.full(crowd.n_items, np.inf)
     per_item[:3] = [0, 1, 2]
-    kept, left_out = splits.thin(crowd, per_user, per_item, seed=1)
+    kept, left_out = splits.subsample(crowd, per_user, per_item, seed=1)
     assert len(kept) + len(left_out) == len(crowd)
     by_user = np.bincount(kept.user_index, minlength=crowd.n_users)
     by_item = np.bincount(kept.item_index, minlength=crowd.n_items)
     assert (by_user <= per_user).all()
     assert (by_item <= per_item).all()
-    only_items = splits.thin(crowd, np.full(crowd.n_users, np.inf), per_item, seed=1)[0]
+    only_items = splits.subsample(crowd, np.full(crowd.n_users, np.inf), per_item, seed=1)[0]
     counts = np.bincount(crowd.item_index, minlength=crowd.n_items)
     kept_of = np.bincount(only_items.item_index, minlength=crowd.n_items)
     assert (kept_of == np.minimum(counts, per_item)).all()  # exactly, where users have no limit
@@ -183,13 +183,13 @@ def test_thin_keeps_at_most_so_many(crowd):
 
 def test_thin_keeps_the_order_of_the_file_and_depends_on_the_seed(crowd):
     limits = np.full(crowd.n_users, 2.0), np.full(crowd.n_items, np.inf)
-    kept = [splits.thin(crowd, *limits, seed=seed)[0].interactions for seed in (0, 0, 1)]
+    kept = [splits.subsample(crowd, *limits, seed=seed)[0].interactions for seed in (0, 0, 1)]
     assert kept[0].equals(kept[1])
     assert not kept[0].equals(kept[2])
     # Any interaction of a user is as likely to be kept as another: not those of the first items, or in time.
     often = np.zeros(crowd.n_items)
     for seed in range(50):
-        often += np.bincount(splits.thin(crowd, *limits, seed=seed)[0].item_index, minlength=crowd.n_items)
+        often += np.bincount(splits.subsample(crowd, *limits, seed=seed)[0].item_index, minlength=crowd.n_items)
     share = often[:29] / np.maximum(np.bincount(crowd.item_index, minlength=30)[:29], 1)
     assert abs(np.corrcoef(share, np.arange(29))[0, 1]) < 0.5
     rows = crowd.interactions.reset_index().merge(kept[0], on=["user_id", "item_id", "timestamp"])["index"]
@@ -198,6 +198,6 @@ def test_thin_keeps_the_order_of_the_file_and_depends_on_the_seed(crowd):
 
 def test_thin_checks_its_limits(crowd):
     with pytest.raises(ValueError, match="limits of shape"):
-        splits.thin(crowd, np.ones(3), np.ones(crowd.n_items))
+        splits.subsample(crowd, np.ones(3), np.ones(crowd.n_items))
     with pytest.raises(ValueError, match="leaves test empty"):
-        splits.thin(crowd, np.full(crowd.n_users, np.inf), np.full(crowd.n_items, np.inf))
+        splits.subsample(crowd, np.full(crowd.n_users, np.inf), np.full(crowd.n_items, np.inf))

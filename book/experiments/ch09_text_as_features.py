@@ -15,8 +15,8 @@ from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.language.text_recommender import ConcatEncoder, TfidfEncoder
-from llmrec_lite.recommenders import ContentBased, DenoisingAutoencoder, Popularity, Random, TextRecommender
+from llmrec_lite.language.text_recommender import ConcatEncoder, TextRecommender, TfidfEncoder
+from llmrec_lite.recommenders import ContentBased, DenoisingAutoencoder, Popularity, Random
 
 L2 = [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 

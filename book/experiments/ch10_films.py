@@ -26,8 +26,9 @@ from llmrec_lite.language.gpt import GPT
 from llmrec_lite.language.lora import LoRALinear
 from llmrec_lite.language.preferences import Preference, Style, item_rate, like_share, preference_split
 from llmrec_lite.language.text_models import BiEncoder, Example, TextClassifier
+from llmrec_lite.language.text_recommender import TextRecommender
 from llmrec_lite.language.yes_no import YesNoClassifier
-from llmrec_lite.recommenders import BaseRecommender, TextRecommender
+from llmrec_lite.recommenders import BaseRecommender
 
 
 def begin_again(model: nn.Module, seed: int) -> None:

@@ -31,7 +31,7 @@ class _Begun(BaseRecommender):
         self.model_ = MetaKnowledge(self.correction, start=start, seed=self.seed, **self.setting).fit(train)
 
     def _score(self, users: Any) -> Any:
-        return self.model_.score(users)
+        return self.model_.score_indices(users)
 
 
 @experiment

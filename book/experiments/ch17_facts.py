@@ -32,8 +32,8 @@ from llmrec_lite.knowledge.graph import (
 )
 from llmrec_lite.knowledge.recommend import CKE, FactAutoencoder, FactEncoder, GraphRecommender
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.language.text_recommender import ConcatEncoder, Encoder, TfidfEncoder
-from llmrec_lite.recommenders import ALS, DenoisingAutoencoder, TextRecommender
+from llmrec_lite.language.text_recommender import ConcatEncoder, Encoder, TextRecommender, TfidfEncoder
+from llmrec_lite.recommenders import ALS, DenoisingAutoencoder
 
 SEEDS = 2
 AWARDS = ["nominated for", "won"]  # known only some time after the premiere

@@ -18,11 +18,11 @@ from llmrec_lite.evaluate import Report, compare, evaluate
 from llmrec_lite.knowledge.graph import film_facts
 from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.language.text_recommender import ConcatEncoder
+from llmrec_lite.language.text_recommender import ConcatEncoder, TextRecommender
 from llmrec_lite.llma.fusion import fuse, reciprocal_rank_fusion
-from llmrec_lite.llma.weights import HeldOut, learn_weights
+from llmrec_lite.llma.weights import ScoredSplit, learn_weights
 from llmrec_lite.metrics import ndcg_at_k
-from llmrec_lite.recommenders import ALS, DenoisingAutoencoder, Popularity, TextRecommender
+from llmrec_lite.recommenders import ALS, DenoisingAutoencoder, Popularity
 from llmrec_lite.recommenders.base import BaseRecommender, top_k_unseen
 
 DRAWS = 2  # held out inside train, to learn weights from
@@ -68,14 +68,14 @@ class Said:
     def __init__(self, parts: Mapping[str, Any], train: Dataset, test: Dataset) -> None:
         self.train, self.test, self.seen = train, test, train.matrix()
         everybody = np.arange(train.n_users)
-        self.scores: Scores = {name: part.fit(train).score(everybody) for name, part in parts.items()}
+        self.scores: Scores = {name: part.fit(train).score_indices(everybody) for name, part in parts.items()}
         self.unseen = self.seen.toarray() == 0
         self.met_by = np.bincount(self.seen.indices, minlength=train.n_items)
 
-    def held(self, names: tuple[str, ...] | None = None) -> HeldOut:
+    def held(self, names: tuple[str, ...] | None = None) -> ScoredSplit:
         """Return what weights are learned from, of some parts or all."""
         some = {name: self.scores[name] for name in names or self.scores}
-        return HeldOut.of(some, self.seen, self.test.matrix(), self.met_by)
+        return ScoredSplit.of(some, self.seen, self.test.matrix(), self.met_by)
 
     def fused(self, weights: Mapping[str, Any], how: Any = "zscore") -> np.ndarray:
         """Return (n_users, n_items)."""
@@ -154,25 +154,25 @@ def choose_strength(said: list[Said], ways: Callable[[Said, float], np.ndarray])
 def _boosted(said: list[Said], final: Said) -> tuple[np.ndarray, str]:
     """Let gradient boosting put all parts together; the better of two sizes on the second draw."""
 
-    def features(held: HeldOut) -> np.ndarray:
-        ranks = [np.argsort(np.argsort(-np.where(held.open, held.parts[name], -9), 1), 1) for name in PARTS]
-        counts = [np.log1p(np.broadcast_to(n, held.open.shape)) for n in (held.n_user, held.n_item)]
+    def features(held: ScoredSplit) -> np.ndarray:
+        ranks = [np.argsort(np.argsort(-np.where(held.is_candidate, held.parts[name], -9), 1), 1) for name in PARTS]
+        counts = [np.log1p(np.broadcast_to(n, held.is_candidate.shape)) for n in (held.n_user, held.n_item)]
         return np.stack([*held.parts.values(), *ranks, *counts], -1)
 
     sizes = {"small": (0.05, 150, 15), "large": (0.03, 300, 31)}
 
-    def model(size: str, lots: list[HeldOut]) -> Any:
+    def model(size: str, lots: list[ScoredSplit]) -> Any:
         rate, rounds, leaves = sizes[size]
         machine = HistGradientBoostingClassifier(
             learning_rate=rate, max_iter=rounds, max_leaf_nodes=leaves, min_samples_leaf=200, l2_regularization=10.0,
             early_stopping=False, random_state=0,
         )  # fmt: skip
-        x = np.concatenate([features(held)[held.open] for held in lots])
-        return machine.fit(x, np.concatenate([held.chosen[held.open] for held in lots]))
+        x = np.concatenate([features(held)[held.is_candidate] for held in lots])
+        return machine.fit(x, np.concatenate([held.is_relevant[held.is_candidate] for held in lots]))
 
-    def answers(machine: Any, held: HeldOut) -> np.ndarray:
-        scores = np.full(held.open.shape, -np.inf)
-        scores[held.open] = machine.decision_function(features(held)[held.open])
+    def answers(machine: Any, held: ScoredSplit) -> np.ndarray:
+        scores = np.full(held.is_candidate.shape, -np.inf)
+        scores[held.is_candidate] = machine.decision_function(features(held)[held.is_candidate])
         return scores
 
     lots = [part.held() for part in said]
@@ -182,7 +182,7 @@ def _boosted(said: list[Said], final: Said) -> tuple[np.ndarray, str]:
     found = answers(model(best, lots), held)
     scores = np.full(final.unseen.shape, -np.inf)  # what no part proposes comes last
     rows = np.broadcast_to(np.arange(len(scores))[:, None], found.shape)
-    scores[rows[held.open], held.items[held.open]] = found[held.open]
+    scores[rows[held.is_candidate], held.items[held.is_candidate]] = found[held.is_candidate]
     return scores, best
 
 
@@ -224,7 +224,7 @@ def _one_split(data: Dataset, seed: int) -> tuple[list[dict[str, Any]], list[dic
         scores[name] = final.fused(weights)
     scores["three parts, equal"] = final.fused(dict.fromkeys(PARTS, 1 / 3))
     # Leakage: weights learned from what the parts have learned from themselves.
-    leaky = HeldOut.of(
+    leaky = ScoredSplit.of(
         {name: final.scores[name] for name in PARTS},
         sparse.csr_array(final.seen.shape),
         final.seen,

@@ -15,15 +15,17 @@ from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import compare, evaluate
 from llmrec_lite.language.encoder import TextEncoder
+from llmrec_lite.language.text_recommender import TextRecommender
 from llmrec_lite.llma.fusion import FusedRecommender, fuse
-from llmrec_lite.llma.weights import HeldOut, learn_weights
-from llmrec_lite.meta.baselines import ORDERS, SHARES, mean_interval
+from llmrec_lite.llma.weights import ScoredSplit, learn_weights
+from llmrec_lite.meta.baselines import ORDERS, SHARES
 from llmrec_lite.meta.cold_start import AUTOENCODERS
 from llmrec_lite.meta.tasks import SHOTS, split_users
-from llmrec_lite.meta.user_attention import chosen, first_ten
+from llmrec_lite.meta.user_attention import first_ten, split_histories
 from llmrec_lite.metrics import ndcg_at_k
-from llmrec_lite.recommenders import DenoisingAutoencoder, Popularity, TextRecommender
+from llmrec_lite.recommenders import DenoisingAutoencoder, Popularity
 from llmrec_lite.recommenders.base import top_k_unseen
+from llmrec_lite.stats import mean_interval
 
 
 def _pooled(values: Mapping[tuple[Any, ...], list[np.ndarray]], keys: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -60,8 +62,8 @@ def fused_new_users() -> dict[str, Any]:
         }
         for order in ORDERS:
             for k in SHOTS[:0:-1]:  # from many to few: the fixed a is that of the most
-                by_place = chosen(parts[0], k, order)[2].mean(0)
-                told = [chosen(part, k, order, least=30 - k)[1:] for part in parts[1:]]
+                by_place = split_histories(parts[0], k, order)[2].mean(0)
+                told = [split_histories(part, k, order, min_query=30 - k)[1:] for part in parts[1:]]
                 maps_k = {}
                 for name, some in maps.items():
                     tried = [_list_ndcg(told[0][0] @ weights, *told[0]).mean() for weights in some]
@@ -77,7 +79,7 @@ def fused_new_users() -> dict[str, Any]:
                 ]
                 place = int(grid[0].mean(1).argmax())
                 known, later = (sparse.csr_array(part) for part in told[0])
-                held = HeldOut.of(scored[0], known, later, np.zeros(data.n_items))
+                held = ScoredSplit.of(scored[0], known, later, np.zeros(data.n_items))
                 weights = learn_weights([held])
                 given, rest = told[1]
                 if k == max(SHOTS):
@@ -137,8 +139,8 @@ def fused_gate() -> dict[str, Any]:
         films = rng.permutation(data.n_items)[: data.n_items // 5]
         few_items[films] = rng.choice((0, 1, 3, 10), len(films))
         ways = {
-            "new users": (splits.thin(data, few_users, everything, seed=draw), None),
-            "new films": (splits.thin(data, everybody, few_items, seed=draw), films),
+            "new users": (splits.subsample(data, few_users, everything, seed=draw), None),
+            "new films": (splits.subsample(data, everybody, few_items, seed=draw), films),
             "as usual": (splits.recommenders_split(data, seed=42 + draw), None),
         }
         for way, ((train, test), candidates) in ways.items():
@@ -179,9 +181,9 @@ def fused_new_items() -> dict[str, Any]:
         for n in (0, 1, 3, 10, 30):
             most = np.full(data.n_items, np.inf)
             most[np.concatenate(groups)] = n
-            train, removed = splits.thin(data, np.full(data.n_users, np.inf), most, seed=draw)
+            train, removed = splits.subsample(data, np.full(data.n_users, np.inf), most, seed=draw)
             models = {TEXT: TextRecommender(encoder, l2=3.0), CROWD: DenoisingAutoencoder(dropout=0.5, l2=700.0)}
-            scores = {name: model.fit(train).score(everybody) for name, model in models.items()}
+            scores = {name: model.fit(train).score_indices(everybody) for name, model in models.items()}
             seen, later = train.matrix().toarray() > 0, removed.matrix()
             grid = []
             for group in groups:

@@ -15,62 +15,63 @@ from book.experiments.registry import experiment
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.knowledge.graph import film_facts
 from llmrec_lite.llma import LLMA, LLMAConfig
-from llmrec_lite.llma.cold_start import DRAWS, JUDGED, Newcomers
-from llmrec_lite.llma.config import scorer
+from llmrec_lite.llma.cold_start import N_EVAL_ITEMS, N_FOLDS, ColdStartFusion
 from llmrec_lite.llma.fusion import fuse
 from llmrec_lite.llma.weights import learn_weights
-from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES, mean_interval
+from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES
 from llmrec_lite.meta.cold_start import ColdStartRecommender
-from llmrec_lite.meta.tasks import SHOTS, split_users
-from llmrec_lite.meta.user_attention import Order, chosen, first_ten
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, split_users
+from llmrec_lite.meta.user_attention import first_ten, split_histories
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import Popularity
+from llmrec_lite.stats import mean_interval
 
 WISHES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)  # weights of a wish in words
 NAMES = {"text": "the part text", "factors": "the factors", "autoencoder": "the autoencoder"}
 
 
-def _newcomers(
-    both: Dataset, order: Order, facts: sparse.csr_array, encoder: str | None = "minilm"
-) -> tuple[LLMA, Newcomers, Any]:
-    """Fit what LLMA asks for people of whom few choices are known."""
-    model = LLMA(LLMAConfig(order=order, encoder=encoder), facts=facts)
-    model._describe(both)
+def _cold_start(
+    both: Dataset, order: HistoryOrder, facts: sparse.csr_array, encoder: str | None = "minilm"
+) -> tuple[LLMA, ColdStartFusion, Any]:
+    """Fit what LLMA asks for cold-start users."""
+    model = LLMA(LLMAConfig(order=order, encoder=encoder), facts=facts).encode_items(both)
+    config = model.config_
 
-    def make(some: Dataset) -> Any:
-        return {name: scorer(part.fit(some)) for name, part in model._parts(both).items()}
+    def fit_parts(some: Dataset) -> Any:
+        return {name: part.fit(some) for name, part in model.make_parts(both).items()}
 
-    vectors = model.text_vectors_ if model.has_texts_ else None
-    newcomers = Newcomers(order, model.config.people, model.config.seed).fit(both, make, vectors)
-    return model, newcomers, make(both)
+    fusion = ColdStartFusion(order, config.max_users, config.seed)
+    return model, fusion.fit(both, fit_parts, model.knowledge_.text_vectors), fit_parts(both)
 
 
-def _without(newcomers: Newcomers, part: str) -> Newcomers:
-    """Learn the weights anew without one of the parts."""
-    other = copy.copy(newcomers)
+def _without(fusion: ColdStartFusion, part: str) -> ColdStartFusion:
+    """Learn the weights again without one of the parts."""
+    other = copy.copy(fusion)
     other.weights_ = {}
-    for k in newcomers.weights_:
-        held = newcomers.held_near(k)
-        names = [name for name in held[0].parts if name != part]
-        other.weights_[k] = learn_weights([replace(one, parts={n: one.parts[n] for n in names}) for one in held])
+    for k in fusion.weights_:
+        near = fusion.splits_near(k)
+        names = [name for name in near[0].parts if name != part]
+        other.weights_[k] = learn_weights([replace(one, parts={n: one.parts[n] for n in names}) for one in near])
     return other
 
 
-def _people_alone(newcomers: Newcomers, both: Dataset, vectors: np.ndarray, least: int = 1) -> Newcomers:
-    """Ask only chapter 14's people who chose alike, taught as LLMA teaches them.
+def _attention_alone(
+    fusion: ColdStartFusion, both: Dataset, vectors: np.ndarray | None, least: int = 1
+) -> ColdStartFusion:
+    """Score by chapter 14's attention over users alone, trained as LLMA trains it.
 
-    They are all the people; what says whom to go by is learned in two draws, here by those with `least` choices.
+    It attends to all users; its weights are learned in two folds, here from users with `least` interactions.
     """
-    other = copy.copy(newcomers)
-    alike: dict[int, list[dict[str, Any]]] = {}
-    for draw in range(DRAWS):
-        learn, aside = newcomers._divided(both, draw)
-        enough = np.bincount(aside.user_index, minlength=aside.n_users) >= least
-        by = aside.with_interactions(aside.interactions[enough[aside.user_index]])
-        for k, one in newcomers._people_alike(learn, by, draw, vectors).items():
-            alike.setdefault(k, []).append(one.state())
-    other.weights_ = {k: {"people alike": 1.0} for k in newcomers.weights_}
-    return other._know(both, alike, vectors)
+    other = copy.copy(fusion)
+    attention: dict[int, list[dict[str, Any]]] = {}
+    for fold in range(N_FOLDS):
+        learn, held_out = fusion.hold_out(both, fold)
+        enough = np.bincount(held_out.user_index, minlength=held_out.n_users) >= least
+        by = held_out.with_interactions(held_out.interactions[enough[held_out.user_index]])
+        for k, ranker in fusion.user_attention(learn, by, fold, vectors).items():
+            attention.setdefault(k, []).append(ranker.state())
+    other.weights_ = {k: {"user attention": 1.0} for k in fusion.weights_}
+    return other.attend(both, attention, vectors)
 
 
 @experiment
@@ -79,8 +80,8 @@ def llma_new_users() -> dict[str, Any]:
 
     Five folds of 60, 20 and 20 of 100 people; people with 30 ratings or more are judged, as in `newcomers`. LLMA and
     chapter 14's recommender learn from the 80, and divide them as they like; the other rivals' settings are chosen for
-    each K on the 20, and then fitted to the 80. "chapter 14, all people" has what LLMA gives its part of that name: two
-    draws, and everybody to attend to; "chapter 14, all people, by 30" is also taught by people with 30 choices, as
+    each K on the 20, and then fitted to the 80. "chapter 14, all users" has what LLMA gives its part of that name: two
+    draws, and everybody to attend to; "chapter 14, all users, by 30" is also taught by people with 30 choices, as
     LLMA's weights are. Where first choices are known, LLMA is also taken apart: without one of its parts, and without
     what the language model or the facts tell. Intervals are over people, with the models held fixed.
     """
@@ -94,32 +95,35 @@ def llma_new_users() -> dict[str, Any]:
         both = data.with_interactions(rows[~np.isin(data.user_index, np.unique(test.user_index))])
         shared = [classic_rankers(part) for part in (train, both)]
         for order in ORDERS:
-            model, newcomers, parts = _newcomers(both, order, facts)
+            model, fusion, parts = _cold_start(both, order, facts)
             cold = ColdStartRecommender(order=order, seed=fold).fit(both)
-            ours = {"LLMA": (newcomers, parts)}
-            for name, least in (("chapter 14, all people", 1), (f"chapter 14, all people, by {JUDGED}", JUDGED)):
-                ours[name] = (_people_alone(newcomers, both, model.text_vectors_, least), parts)
+            ours, vectors = {"LLMA": (fusion, parts)}, model.knowledge_.text_vectors
+            for name, least in (
+                ("chapter 14, all users", 1),
+                (f"chapter 14, all users, by {N_EVAL_ITEMS}", N_EVAL_ITEMS),
+            ):
+                ours[name] = (_attention_alone(fusion, both, vectors, least), parts)
             if order == "time":
-                for part in (*parts, "popularity", "people alike"):
-                    ours[f"without {NAMES.get(part, part)}"] = (_without(newcomers, part), parts)
-                ours["without the language model"] = _newcomers(both, order, facts, encoder=None)[1:]
-                ours["without facts"] = _newcomers(both, order, nothing)[1:]
-            weights += [{"order": order, "fold": fold, "k": k, **w} for k, w in newcomers.weights_.items()]
+                for part in (*parts, "popularity", "user attention"):
+                    ours[f"without {NAMES.get(part, part)}"] = (_without(fusion, part), parts)
+                ours["without the language model"] = _cold_start(both, order, facts, encoder=None)[1:]
+                ours["without facts"] = _cold_start(both, order, nothing)[1:]
+            weights += [{"order": order, "fold": fold, "k": k, **w} for k, w in fusion.weights_.items()]
             for k in SHOTS:
                 of_k = [ways | episode_rankers(p, k, order) for ways, p in zip(shared, (train, both), strict=True)]
-                (_, tell, later), (_, given, rest) = (
-                    chosen(part, k, order, least=max(SHOTS) + QUERY - k) for part in (valid, test)
+                (_, valid_support, valid_query), (_, support, query) = (
+                    split_histories(part, k, order, min_query=max(SHOTS) + QUERY - k) for part in (valid, test)
                 )
                 scores = {}
                 for name in of_k[0]:
-                    tried = [_ndcg(one(tell), tell, later).mean() for one in of_k[0][name]]
-                    scores[name] = of_k[1][name][int(np.argmax(tried))](given)
-                supports = [(np.flatnonzero(row), np.full(int(row.sum()), 4.0)) for row in given]
-                scores["chapter 14"] = cold.choices(supports)
-                for name, (some, asked) in ours.items():
-                    scores[name] = some.score(sparse.csr_array(given), asked)
+                    tried = [_ndcg(one(valid_support), valid_support, valid_query).mean() for one in of_k[0][name]]
+                    scores[name] = of_k[1][name][int(np.argmax(tried))](support)
+                supports = [(np.flatnonzero(row), np.full(int(row.sum()), 4.0)) for row in support]
+                scores["chapter 14"] = cold.score_interaction(supports)
+                for name, (some, fitted) in ours.items():
+                    scores[name] = some.score_matrix(sparse.csr_array(support), fitted)
                 for name, values in scores.items():
-                    found.setdefault((order, k, name), []).append(_ndcg(values, given, rest))
+                    found.setdefault((order, k, name), []).append(_ndcg(values, support, query))
     table = []
     for (order_, k, name), lists in found.items():
         one, row = np.concatenate(lists), {"order": order_, "k": k, "model": name}
@@ -129,8 +133,8 @@ def llma_new_users() -> dict[str, Any]:
     return {"table": table, "weights": weights}
 
 
-def _ndcg(scores: np.ndarray, given: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    return ndcg_at_k(first_ten(scores, given), sparse.csr_array(rest), 10)
+def _ndcg(scores: np.ndarray, support: np.ndarray, query: np.ndarray) -> np.ndarray:
+    return ndcg_at_k(first_ten(scores, support), sparse.csr_array(query), 10)
 
 
 @experiment
@@ -148,7 +152,7 @@ def llma_requests() -> dict[str, Any]:
     for fold in tqdm(range(5), desc="folds"):
         test = split_users(data, SHARES, seed=0, fold=fold)[2]
         both = data.with_interactions(data.interactions[~np.isin(data.user_index, np.unique(test.user_index))])
-        model, newcomers, parts = _newcomers(both, "time", facts)
+        model, fusion, parts = _cold_start(both, "time", facts)
         model.train_ = both
         popular = Popularity().fit(both).counts_.astype(np.float32)
         ratings, met = test.matrix("rating"), test.sequences()
@@ -161,7 +165,7 @@ def llma_requests() -> dict[str, Any]:
             asked = model.score_request(f"I would like some {wish[0].lower()} or {wish[1].lower()} films")
             given = np.zeros((1, data.n_items), np.float32)
             given[0, first[:5]] = 1
-            person = newcomers.score(sparse.csr_array(given), parts)[0]
+            person = fusion.score_matrix(sparse.csr_array(given), parts)[0]
             closed, rest = np.zeros((1, data.n_items), np.float32), np.zeros((1, data.n_items))
             closed[0, first], rest[0, later] = 1, 1
             for who, rest_of in (("popularity", popular), ("five choices", person)):

@@ -23,12 +23,12 @@ from llmrec_lite.evaluate import Report, compare, evaluate
 from llmrec_lite.knowledge.graph import film_facts
 from llmrec_lite.knowledge.recommend import FactAutoencoder
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.language.text_recommender import Encoder, TfidfEncoder
+from llmrec_lite.language.text_recommender import Encoder, TextRecommender, TfidfEncoder
 from llmrec_lite.llma import LLMA, LLMAConfig
 from llmrec_lite.llma.fusion import FusedRecommender
 from llmrec_lite.llma.weights import Gate
 from llmrec_lite.metrics import average_precision_at_k
-from llmrec_lite.recommenders import ALS, DenoisingAutoencoder, TextRecommender
+from llmrec_lite.recommenders import ALS, DenoisingAutoencoder
 
 SPLITS = (42, 43, 44)  # of the benchmark; 42 is the published one
 # What is left out, one at a time.
@@ -43,9 +43,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def _known(config: LLMAConfig, facts: sparse.csr_array | None, train: Dataset) -> FusedRecommender:
     """Fit what LLMA asks for people it knows; newcomers are left out, to save time."""
-    model = LLMA(config, facts=facts)
-    model._describe(train)
-    return model._fused(model._parts(train)).fit(train)
+    model = LLMA(config, facts=facts).encode_items(train)
+    return model.make_fusion(model.make_parts(train)).fit(train)
 
 
 @experiment
@@ -98,9 +97,9 @@ def _row(name: str, seed: int, report: Report, reports: dict[str, Report], test:
 
 def _text_part(train: Dataset, facts: sparse.csr_array, encoder: Encoder | None) -> Any:
     """Fit the part of LLMA that orders films that nobody has met; no encoder does without a language model."""
-    model = LLMA(LLMAConfig() if encoder else LLMAConfig(encoder=None), facts=facts, encoder=encoder)
-    model._describe(train)
-    return model._parts(train)["text"].fit(train)
+    config = LLMAConfig() if encoder else LLMAConfig(encoder=None)
+    model = LLMA(config, facts=facts, encoder=encoder).encode_items(train)
+    return model.make_parts(train)["text"].fit(train)
 
 
 @experiment
@@ -164,13 +163,13 @@ model = LLMA(LLMAConfig(encoder=None)).fit(data)
 fit = time.perf_counter() - began
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began = time.perf_counter()
-model.score(range(min(1000, users)))
+model.score_indices(range(min(1000, users)))
 score = time.perf_counter() - began
 history = [(int(i), 1.0) for i in log["item_id"].head(10).unique()]
-model.recommend(history=history)
+model.recommend_for(history=history)
 began = time.perf_counter()
 for _ in range(5):
-    model.recommend(history=history)
+    model.recommend_for(history=history)
 ask = (time.perf_counter() - began) / 5
 print(json.dumps({"users": users, "items": items, "interactions": len(log), "fit_seconds": fit,
                   "peak_mb": peak / 1024, "before_mb": before / 1024, "score_1000_seconds": score,

@@ -34,7 +34,8 @@ def fit_command(
         Literal["raise", "drop"], typer.Option(help='Rows with bad values: "raise" an error, or "drop" them.')
     ] = "raise",
     order: Annotated[
-        Literal["time", "random"], typer.Option(help='Newcomers tell their first choices, "time", or any, "random".')
+        Literal["time", "random"],
+        typer.Option(help='History of a new user: first items, "time", or any, "random".'),
     ] = "time",
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
 ) -> None:
@@ -94,9 +95,9 @@ def load_test(model: Any, path: Path) -> tuple[Dataset, dict[str, int]]:
             "give what came later"
         )
     left_out = {
-        "of users that the model has not met": int((~known_users).sum()),
-        "of items that it has not met": int((known_users & ~known_items).sum()),
-        "that it was fitted on": int(again.sum()),
+        "of unknown users": int((~known_users).sum()),
+        "of unknown items": int((known_users & ~known_items).sum()),
+        "that the model was fitted on": int(again.sum()),
     }
     return train.with_interactions(known[~again]), left_out
 
@@ -116,15 +117,15 @@ def show_reasons(
     data: Any = fitted.train_
     if likes:
         history = [(data.items["item_id"].iloc[find_title(data, title)], 5.0) for title in likes]
-        found, whom = fitted.recommend(history=history, k=k), "somebody who likes " + ", ".join(likes)
+        found, whom = fitted.recommend_for(history=history, k=k), "a user who likes " + ", ".join(likes)
     elif request is not None:
-        found, whom = fitted.recommend(request=request, k=k), f"somebody who says {request!r}"
+        found, whom = fitted.recommend_for(request=request, k=k), f"a user who asks for {request!r}"
     else:
-        found, whom = fitted.recommend(user=find_user(data, str(user)), k=k), f"user {user}"
+        found, whom = fitted.recommend_for(find_user(data, str(user)), k=k), f"user {user}"
     if as_json:
         print(json.dumps(json.loads(found.to_json(orient="records")), ensure_ascii=False, indent=1))
         return
     table = Table("", "item", "why", title=f"For {escape(whom)}", title_justify="left")
     for row in found.itertuples():
         table.add_row(str(row.rank), escape(row.item), escape(row.reason))
-    screen.print(table if len(found) else f"Nothing to recommend: {escape(whom)} has met every item.")
+    screen.print(table if len(found) else f"Nothing to recommend: {escape(whom)} has seen every item.")

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,9 @@ InteractionsFile = Annotated[
     Path | None, typer.Option(help="CSV, TSV or Parquet: user_id, item_id[, rating, timestamp].")
 ]
 ItemsFile = Annotated[Path | None, typer.Option(help="CSV, TSV or Parquet: item_id[, title, year, genres, text].")]
-ModelName = Annotated[str, typer.Option(help=f"One of {', '.join(recommenders.MODELS)}.")]
+MODELS = {name: "llmrec_lite.recommenders" for name in recommenders.MODELS}
+MODELS["TextRecommender"] = "llmrec_lite.language.text_recommender"
+ModelName = Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")]
 
 
 @app.command()
@@ -61,8 +64,7 @@ def recommend(
     model: Annotated[
         str | None,
         typer.Option(
-            help=f"A folder that `llmrec fit` has made, or one of {', '.join(recommenders.MODELS)}; one that can where "
-            "left out."
+            help=f"A folder that `llmrec fit` has made, or one of {', '.join(MODELS)}; one that can where left out."
         ),
     ] = None,
     interactions: InteractionsFile = None,
@@ -99,7 +101,7 @@ def recommend(
     if as_json:
         print(json.dumps(json.loads(found.to_json(orient="records")), ensure_ascii=False, indent=1))
         return
-    someone = "somebody who likes " + ", ".join(likes) if likes else f"somebody who says {request!r}"
+    someone = "a user who likes " + ", ".join(likes) if likes else f"a user who asks for {request!r}"
     whom = escape(f"user {user}" if user else someone)
     table = Table("", "item", "genres", "score", title=f"For {whom} ({model})", title_justify="left")
     for row in found.itertuples():
@@ -133,7 +135,7 @@ def adapt(
     began = time.perf_counter()
     found = model.recommend_new(history, k)
     milliseconds = 1000 * (time.perf_counter() - began)
-    next_ = model.questions(history, ask)["item_id"] if ask else []
+    next_ = model.elicit(history, ask)["item_id"] if ask else []
     labels = dict(zip(dataset.items["item_id"], dataset.labels(), strict=True))
     found.insert(2, "item", found["item_id"].map(labels))
     questions = [labels[item] for item in next_]
@@ -205,8 +207,8 @@ def compare(
     interactions: InteractionsFile = None,
     items: ItemsFile = None,
 ) -> None:
-    """Fit and measure every model with its default settings, and print the table."""
-    names = models or recommenders.MODELS
+    """Fit and measure models of chapters 1 to 9 with their default settings, and print the table."""
+    names = models or list(MODELS)
     makers = [(name, _make(name)) for name in names]
     train, test = _split(split, _load(interactions, items))
     reports = [
@@ -234,12 +236,16 @@ def _load(interactions: Path | None, items: Path | None) -> Dataset:
 
 
 def _make(name: str) -> Any:
-    by_lower = {model.lower(): model for model in recommenders.MODELS}
+    by_lower = {model.lower(): model for model in MODELS}
     if name.lower() not in by_lower:
         near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-        hint = f"; did you mean {by_lower[near[0]]}?" if near else f"; there are {', '.join(recommenders.MODELS)}"
+        hint = f"; did you mean {by_lower[near[0]]}?" if near else f"; there are {', '.join(MODELS)}"
         raise SettingError(f"there is no model {name!r}{hint}")
-    return getattr(recommenders, by_lower[name.lower()])()
+    return _class(by_lower[name.lower()])()
+
+
+def _class(name: str) -> Any:
+    return getattr(import_module(MODELS[name]), name)
 
 
 def _split(name: str, dataset: Dataset) -> tuple[Dataset, Dataset]:
@@ -250,7 +256,7 @@ def _split(name: str, dataset: Dataset) -> tuple[Dataset, Dataset]:
 
 def _check_able(model: Any, method: str, what: str) -> None:
     if not hasattr(model, method):
-        able = [name for name in recommenders.MODELS if hasattr(getattr(recommenders, name), method)]
+        able = [name for name in MODELS if hasattr(_class(name), method)]
         raise SettingError(f"{type(model).__name__} cannot {what}; these can: {', '.join(able)}")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from llmrec_lite.errors import SettingError
+from llmrec_lite.stats import bootstrap_interval
 
 Numbers = Sequence[float] | np.ndarray
 
@@ -73,14 +74,17 @@ def auc_interval(
     places = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if places.shape != y.shape:
         raise SettingError(f"there are {len(y)} labels but groups has the shape {places.shape}")
-    n = places.max() + 1
-    # (resamples, n examples): how often each one is drawn
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples)[:, places].astype(float)
-    weights = weights[(weights[:, y].sum(1) > 0) & (weights[:, ~y].sum(1) > 0)]  # without both there is no AUC
-    drawn = np.mean([_weighted(y, row, weights) for row in rows], axis=0)
-    if rival is not None:
-        drawn = drawn - np.mean([_weighted(y, row, weights) for row in _checked(labels, rival)[1]], axis=0)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    rivals = None if rival is None else _checked(labels, rival)[1]
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        weights = counts[:, places]  # (resamples, n examples)
+        weights = weights[(weights[:, y].sum(1) > 0) & (weights[:, ~y].sum(1) > 0)]  # without both there is no AUC
+        value = np.mean([_weighted(y, row, weights) for row in rows], axis=0)
+        if rivals is None:
+            return value
+        return value - np.mean([_weighted(y, row, weights) for row in rivals], axis=0)
+
+    low, high = bootstrap_interval(statistic, int(places.max()) + 1, seed=seed, resamples=resamples)
     return float(low), float(high)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from scipy import sparse
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.recommenders.base import BaseRecommender, History, histories_to_matrix
+from llmrec_lite.recommenders.base import FoldInRecommender
 from llmrec_lite.recommenders.content import TfidfVectorizer, unit_rows
 from llmrec_lite.text import STOP_WORDS
 
@@ -68,7 +68,7 @@ class ConcatEncoder:
         return np.hstack([encoder.encode(texts) for encoder in self.encoders]) / len(self.encoders) ** 0.5
 
 
-class TextRecommender(BaseRecommender):
+class TextRecommender(FoldInRecommender):
     """Recommend by the vectors of the items' texts, `train.items["text"]`.
 
     Two heads stand on the same vectors. "profile" is chapter 2's: a user is the weighted sum of the vectors of the
@@ -90,6 +90,8 @@ class TextRecommender(BaseRecommender):
 
     Fitting takes n_items * d^2, or n_items^2 * d where that is less, and holds (n_items, d) dense numbers.
     """
+
+    _learned = ("vectors_", "known_", "mean_", "items_", "solution_")
 
     def __init__(
         self,
@@ -115,7 +117,7 @@ class TextRecommender(BaseRecommender):
             raise SettingError("no item has a text, so there is nothing to read; give the items a title or a text")
         self.encoder_ = _fitted_copy(default_encoder() if self.encoder is None else self.encoder, texts)
         self.vectors_ = self._encode(texts)  # (n_items, d)
-        self.histories_ = train.matrix("rating")
+        self._prepare(train)
         # A mean over items that nobody has met or described would say what is missing, not what is common.
         self.known_ = self.vectors_.any(1) & (np.bincount(train.item_index, minlength=train.n_items) > 0)
         centered = (self.center or self.head == "ridge") and self.known_.any()
@@ -124,17 +126,29 @@ class TextRecommender(BaseRecommender):
         if self.head == "ridge":
             self.solution_ = _ridge(self.items_ * self.known_[:, None], self.l2)
 
-    def _score(self, users: np.ndarray) -> np.ndarray:
-        return self._users(self.histories_[users], self.items_)
+    def _prepare(self, train: Dataset) -> None:
+        self.matrix_ = train.matrix("rating")
 
-    def score_new(self, histories: Sequence[History]) -> np.ndarray:
-        """Score all items for users who were not in train, (len(histories), n_items) float32."""
-        return self._users(histories_to_matrix(histories, self._fitted(), rating=True), self.items_)
+    def set_state(self, train: Dataset, state: Mapping[str, np.ndarray]) -> Self:
+        """Become the model that `get_state` was asked of, fitted on the same data with the same encoder."""
+        encoder = default_encoder() if self.encoder is None else self.encoder
+        self.encoder_ = _fitted_copy(encoder, train.items["text"].tolist())
+        return super().set_state(train, state)
+
+    def contributions(self, items: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Share of each seen item in the score of each item, (n, m); of the ridge with binary weights.
+
+        Raises:
+            SettingError: another head, or other weights.
+        """
+        if (self.head, self.weights) != ("ridge", "binary"):
+            raise SettingError(f"a {self.head} with {self.weights} weights has no shares; use a ridge with binary ones")
+        return self.items_[items] @ self.solution_[:, seen]
 
     def score_items(self, texts: Sequence[str]) -> np.ndarray:
         """Score new items, known only by their text, for all users, (n_users, len(texts)) float32."""
         self._fitted()
-        return self._users(self.histories_, self._features(self._encode(texts)))
+        return self._users(self.matrix_, self._features(self._encode(texts)))
 
     def score_request(self, text: str) -> np.ndarray:
         """Score all items by the cosine of their vectors with a request's, (n_items,) float32.
@@ -159,6 +173,10 @@ class TextRecommender(BaseRecommender):
         """Turn vectors into what the heads see: centered, for a profile of length 1 too; zeros for an empty text."""
         centered = (vectors - self.mean_) * vectors.any(1, keepdims=True)
         return centered if self.head == "ridge" else unit_rows(centered)
+
+    def score_matrix(self, interactions: sparse.csr_array) -> np.ndarray:
+        """Scores of all items for rows of ratings, (n, n_items) -> (n, n_items) float32."""
+        return self._users(interactions, self.items_)
 
     def _users(self, histories: sparse.csr_array, items: np.ndarray) -> np.ndarray:
         """Score items, (m, d), for users who have met what `histories`, (n, n_items) of ratings, say -> (n, m)."""

@@ -1,4 +1,4 @@
-"""Chapter 19: somebody of whom a few choices are known, served by all that the system has."""
+"""Chapter 19: score fusion for cold-start users, with weights of its own for each number of known interactions."""
 
 from __future__ import annotations
 
@@ -8,181 +8,184 @@ from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
+from sklearn.base import BaseEstimator
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.llma.fusion import fuse
-from llmrec_lite.llma.scales import normalise_scores
-from llmrec_lite.llma.weights import HeldOut, learn_weights
-from llmrec_lite.meta.cold_start import AUTOENCODERS, FEWEST
-from llmrec_lite.meta.tasks import SHOTS, rows_of_users
-from llmrec_lite.meta.user_attention import NextChoices, Order, chosen
-from llmrec_lite.recommenders import DenoisingAutoencoder
+from llmrec_lite.llma.scales import normalize_scores
+from llmrec_lite.llma.weights import ScoredSplit, learn_weights
+from llmrec_lite.meta.cold_start import AUTOENCODERS, MIN_USERS
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, rows_of_users
+from llmrec_lite.meta.user_attention import ColdStartRanker, split_histories
+from llmrec_lite.recommenders.base import FoldInRecommender
+from llmrec_lite.recommenders.linear import DenoisingAutoencoder
 
-CELLS = 8_000_000  # people times items that are held densely
-JUDGED = 30  # choices of the people that weights are learned from, so that they are the same for each K
-DRAWS = 2  # quarters of the people that are set aside in turn
-Score = Callable[[sparse.csr_array], np.ndarray]  # choices (n, n_items) of 0 and 1 -> scores (n, n_items)
+MAX_DENSE_CELLS = 8_000_000  # users times items that are held densely
+N_EVAL_ITEMS = 30  # interactions of the users that weights are learned from, so that they are the same for each K
+N_FOLDS = 2  # quarters of the users that are held out in turn
+Parts = Mapping[str, FoldInRecommender]
 
 
-class Newcomers:
-    """Weigh the parts of a system for people of whom K choices are known, K by K.
+class ColdStartFusion(BaseEstimator):
+    """Cold-start score fusion with weights for each K, the number of known interactions.
 
-    A quarter of the people is set aside, then another. The parts learn from the others; from what those set aside chose
-    after their first K, or any K, the weights are learned that find most of it (`learn_weights`), together with the
-    numbers of choices next to K. Besides the parts that the system has for everybody there are two for newcomers alone:
-    how popular each item is among later choices, and the people who chose alike (`NextChoices`), who in the end are all
-    people.
+    A quarter of the users is held out, then another. The parts learn from the others; from what the held-out users
+    chose after their first K interactions, or any K, the weights with the highest nDCG are learned (`learn_weights`),
+    together with the numbers of interactions next to K. Besides the given parts there are two for cold start alone:
+    the popularity of each item among later interactions, and attention over users (`ColdStartRanker`), which in the end
+    attends to all users.
 
     Args:
-        order: "time" where newcomers' first choices will be known, "random" where any will be.
-        people: at most so many people are learned from.
-        seed: of who is set aside.
+        order: "time" where the first interactions of cold-start users will be known, "random" where any will be.
+        max_users: most users that weights are learned from.
+        seed: of which users are held out.
     """
 
-    def __init__(self, order: Order = "time", people: int = 1000, seed: int = 0) -> None:
-        self.order, self.people, self.seed = order, people, seed
+    def __init__(self, order: HistoryOrder = "time", max_users: int = 1000, seed: int = 0) -> None:
+        self.order, self.max_users, self.seed = order, max_users, seed
 
-    def fit(
-        self, data: Dataset, make: Callable[[Dataset], Mapping[str, Score]], vectors: np.ndarray | None = None
-    ) -> Self:
+    def fit(self, data: Dataset, fit_parts: Callable[[Dataset], Parts], vectors: np.ndarray | None = None) -> Self:
         """Learn the weights.
 
         Args:
-            data: the interactions of everybody.
-            make: fits the parts on some people, and returns how each scores choices.
-            vectors: (n_items, v) of the items' texts.
+            data: the interactions of all users.
+            fit_parts: fits the parts on the interactions of some users.
+            vectors: (n_items, v) embeddings of the items' texts.
         """
-        self.held_: dict[int, list[HeldOut]] = {}  # what weights are learned from; `save` does not keep it
-        alike: dict[int, list[dict[str, Any]]] = {}
-        for draw in range(DRAWS):
-            learn, aside = self._divided(data, draw)
-            parts, found = make(learn), self._people_alike(learn, aside, draw, vectors)
+        self.splits_: dict[int, list[ScoredSplit]] = {}  # what weights are learned from; `get_state` leaves it out
+        attention: dict[int, list[dict[str, Any]]] = {}
+        for fold in range(N_FOLDS):
+            learn, held_out = self.hold_out(data, fold)
+            parts, attending = fit_parts(learn), self.user_attention(learn, held_out, fold, vectors)
             for k in SHOTS[1:]:
-                people = self._enough(aside, k, draw)
-                if people is None:
+                users = self._support_and_query(held_out, k, fold)
+                if users is None:
                     continue
-                given, later = (sparse.csr_array(part) for part in people)
-                popular = _later_choices(learn, k, self.order)
-                ones = [found[k]] if k in found else []
-                held = HeldOut.of(_said(given, parts, popular, ones), given, later, popular)
-                self.held_.setdefault(k, []).append(held)
-                alike.setdefault(k, []).extend(one.state() for one in ones)
-        self.weights_ = {k: learn_weights(self.held_near(k)) for k in sorted(self.held_)}
-        return self._know(data, {k: states for k, states in alike.items() if k in self.weights_}, vectors)
+                support, query = (sparse.csr_array(part) for part in users)
+                popular = _later_interactions(learn, k, self.order)
+                rankers = [attending[k]] if k in attending else []
+                scored = ScoredSplit.of(_scores(support, parts, popular, rankers), support, query, popular)
+                self.splits_.setdefault(k, []).append(scored)
+                attention.setdefault(k, []).extend(ranker.state() for ranker in rankers)
+        self.weights_ = {k: learn_weights(self.splits_near(k)) for k in sorted(self.splits_)}
+        return self.attend(data, {k: states for k, states in attention.items() if k in self.weights_}, vectors)
 
-    def held_near(self, k: int) -> list[HeldOut]:
-        """Return what was held out for K choices and for the numbers next to it: it is little for each alone.
+    def splits_near(self, k: int) -> list[ScoredSplit]:
+        """Scored splits of K interactions and of the numbers next to it, as there are few for each alone.
 
-        Only parts that there are for all of them take part.
+        Only parts that all of them have take part.
         """
-        known = sorted(self.held_)
+        known = sorted(self.splits_)
         place = known.index(k)
-        near = [held for other in known[max(0, place - 1) : place + 2] for held in self.held_[other]]
-        shared = [name for name in self.held_[k][0].parts if all(name in held.parts for held in near)]
-        return [replace(held, parts={name: held.parts[name] for name in shared}) for held in near]
+        near = [split for other in known[max(0, place - 1) : place + 2] for split in self.splits_[other]]
+        shared = [name for name in self.splits_[k][0].parts if all(name in split.parts for split in near)]
+        return [replace(split, parts={name: split.parts[name] for name in shared}) for split in near]
 
-    def score(self, given: sparse.csr_array, parts: Mapping[str, Score], users: np.ndarray | None = None) -> np.ndarray:
-        """Score all items for people of whom some choices are known.
+    def score_matrix(self, interactions: sparse.csr_array, parts: Parts, users: np.ndarray | None = None) -> np.ndarray:
+        """Scores of all items for users with few interactions.
 
         Args:
-            given: (n, n_items) of 0 and 1.
-            parts: how each part scores choices, fitted on everybody.
-            users: (n,) user indices where they are people of the data, so that nobody is alike to himself.
+            interactions: (n, n_items) of 0 and 1.
+            parts: fitted on all users.
+            users: (n,) user indices where they are users of the data, so that none attends to itself.
 
         Returns:
             (n, n_items) float32; popularity where nothing is known.
         """
-        sizes = np.diff(given.indptr)
-        scores = np.tile(self.later_[0], (given.shape[0], 1)).astype(np.float32)
+        sizes = np.diff(interactions.indptr)
+        scores = np.tile(self.later_[0], (interactions.shape[0], 1)).astype(np.float32)
         if not self.weights_:
             return scores
         known = np.array(list(self.weights_))
         nearest = known[np.abs(np.log1p(known) - np.log1p(sizes)[:, None]).argmin(1)]
         for k in np.unique(nearest[sizes > 0]):
             rows = np.flatnonzero((nearest == k) & (sizes > 0))
-            some, who = given[rows], None if users is None else users[rows]
-            said = _said(some, parts, self.later_[k], self.next_.get(k, []), who)
-            asked = {name: said[name] for name in self.weights_[k]}
-            scores[rows] = fuse(asked, self.weights_[k], "zscore", some.toarray() == 0)
+            support, own = interactions[rows], None if users is None else users[rows]
+            every = _scores(support, parts, self.later_[k], self.attention_.get(k, []), own)
+            weighted = {name: every[name] for name in self.weights_[k]}
+            scores[rows] = fuse(weighted, self.weights_[k], "zscore", support.toarray() == 0)
         return scores
 
-    def state(self) -> dict[str, Any]:
-        """Return what was learned, as JSON values; what can be computed again at once is not in it."""
-        alike = {str(k): [one.state() for one in ones] for k, ones in self.next_.items()}
-        return {"weights": {str(k): weights for k, weights in self.weights_.items()}, "people": alike}
+    def get_state(self) -> dict[str, Any]:
+        """What was learned, as JSON values, without what can be computed again at once."""
+        attention = {str(k): [ranker.state() for ranker in rankers] for k, rankers in self.attention_.items()}
+        return {"weights": {str(k): weights for k, weights in self.weights_.items()}, "attention": attention}
 
-    def restore(self, state: Mapping[str, Any], data: Dataset, vectors: np.ndarray | None) -> Self:
-        """Take what was learned before, of the same data."""
+    def set_state(self, data: Dataset, state: Mapping[str, Any], vectors: np.ndarray | None) -> Self:
+        """Become the fusion that `get_state` was asked of, fitted on the same data."""
         self.weights_ = {int(k): dict(weights) for k, weights in state["weights"].items()}
-        return self._know(data, {int(k): states for k, states in state["people"].items()}, vectors)
+        return self.attend(data, {int(k): states for k, states in state["attention"].items()}, vectors)
 
-    def _know(self, data: Dataset, alike: Mapping[int, list[dict[str, Any]]], vectors: np.ndarray | None) -> Self:
-        """Answer from everybody, with what was learned from some."""
-        self.later_ = {k: _later_choices(data, k, self.order) for k in SHOTS}
-        self.next_: dict[int, list[NextChoices]] = {}
+    def attend(self, data: Dataset, attention: Mapping[int, list[dict[str, Any]]], vectors: np.ndarray | None) -> Self:
+        """Let what was learned from some users attend to all."""
+        self.later_ = {k: _later_interactions(data, k, self.order) for k in SHOTS}
+        self.attention_: dict[int, list[ColdStartRanker]] = {}
         fitted: dict[tuple[float, float], DenoisingAutoencoder] = {}
-        for k, states in alike.items():
-            for draw, state in enumerate(states):
+        for k, states in attention.items():
+            for fold, state in enumerate(states):
                 dropout, l2 = state["autoencoder"]
                 if (dropout, l2) not in fitted:
                     fitted[dropout, l2] = DenoisingAutoencoder(dropout, l2).fit(data)
-                one = NextChoices(k, self.order, seed=self.seed + draw)
-                self.next_.setdefault(k, []).append(one.restore(state, data, fitted[dropout, l2], vectors))
+                ranker = ColdStartRanker(k, self.order, seed=self.seed + fold)
+                self.attention_.setdefault(k, []).append(ranker.restore(state, data, fitted[dropout, l2], vectors))
         return self
 
-    def _people_alike(
-        self, learn: Dataset, aside: Dataset, draw: int, vectors: np.ndarray | None
-    ) -> dict[int, NextChoices]:
-        """Learn whom to go by, for each K of which there are people enough."""
-        if learn.n_users * learn.n_items > CELLS or learn.n_items**2 > 4 * CELLS:
-            return {}  # everybody in a dense table, and all pairs of items in another, would not fit
-        enough = [k for k in SHOTS[1:] if min(len(chosen(part, k, self.order)[0]) for part in (learn, aside)) >= FEWEST]
+    def user_attention(
+        self, learn: Dataset, held_out: Dataset, fold: int, vectors: np.ndarray | None
+    ) -> dict[int, ColdStartRanker]:
+        """Learn attention over users for each K that enough users have."""
+        if learn.n_users * learn.n_items > MAX_DENSE_CELLS or learn.n_items**2 > 4 * MAX_DENSE_CELLS:
+            return {}  # all users in a dense table, and all pairs of items in another, would not fit
+        parts = (learn, held_out)
+        enough = [
+            k for k in SHOTS[1:] if min(len(split_histories(part, k, self.order)[0]) for part in parts) >= MIN_USERS
+        ]
         autoencoders = [DenoisingAutoencoder(*one).fit(learn) for one in AUTOENCODERS if enough]
         return {
-            k: NextChoices(k, self.order, seed=self.seed + draw).fit(learn, aside, autoencoders, vectors)
+            k: ColdStartRanker(k, self.order, seed=self.seed + fold).fit(learn, held_out, autoencoders, vectors)
             for k in enough
         }
 
-    def _enough(self, aside: Dataset, k: int, draw: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return what people chose first and later, (n, n_items) each; people of few choices only where need be."""
-        for least in (max(JUDGED - k, 1), 1):
-            _, given, later = chosen(aside, k, self.order, least, seed=self.seed + draw)
-            if len(given) >= FEWEST:
-                return given, later
+    def _support_and_query(self, held_out: Dataset, k: int, fold: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return K interactions of each user and the later ones, (n, n_items) each; short histories only if needed."""
+        for least in (max(N_EVAL_ITEMS - k, 1), 1):
+            _, support, query = split_histories(held_out, k, self.order, least, seed=self.seed + fold)
+            if len(support) >= MIN_USERS:
+                return support, query
         return None
 
-    def _divided(self, data: Dataset, draw: int) -> tuple[Dataset, Dataset]:
-        """Return the interactions of people to learn from, and of others to weigh by."""
-        people = np.random.default_rng(self.seed + draw).permutation(np.unique(data.user_index))
-        most = min(self.people, max(4 * FEWEST, CELLS // data.n_items))
-        cut = len(people) // 4
-        aside, others = people[:cut][:most], people[cut:]
+    def hold_out(self, data: Dataset, fold: int) -> tuple[Dataset, Dataset]:
+        """Return the interactions of users to learn from, and of the held-out users."""
+        users = np.random.default_rng(self.seed + fold).permutation(np.unique(data.user_index))
+        most = min(self.max_users, max(4 * MIN_USERS, MAX_DENSE_CELLS // data.n_items))
+        cut = len(users) // 4
+        held_out, others = users[:cut][:most], users[cut:]
         rows = data.interactions
         return (
             data.with_interactions(rows[np.isin(data.user_index, others)]),
-            data.with_interactions(rows[np.isin(data.user_index, aside)]),
+            data.with_interactions(rows[np.isin(data.user_index, held_out)]),
         )
 
 
-def _said(
-    given: sparse.csr_array,
-    parts: Mapping[str, Score],
+def _scores(
+    support: sparse.csr_array,
+    parts: Parts,
     popular: np.ndarray,
-    alike: Sequence[NextChoices],
+    attention: Sequence[ColdStartRanker],
     users: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the scores of all parts, (n, n_items) each."""
-    said = {name: np.asarray(part(given), np.float32) for name, part in parts.items()}
-    said["popularity"] = np.tile(popular, (given.shape[0], 1)).astype(np.float32)
-    if alike:
-        dense = given.toarray().astype(np.float32)
-        scaled = [normalise_scores(one.predict(dense, users), "zscore", dense == 0) for one in alike]
-        said["people alike"] = np.sum(scaled, axis=0).astype(np.float32)
-    return said
+    scores = {name: np.asarray(part.score_matrix(support), np.float32) for name, part in parts.items()}
+    scores["popularity"] = np.tile(popular, (support.shape[0], 1)).astype(np.float32)
+    if attention:
+        dense = support.toarray().astype(np.float32)
+        scaled = [normalize_scores(ranker.predict(dense, users), "zscore", dense == 0) for ranker in attention]
+        scores["user attention"] = np.sum(scaled, axis=0).astype(np.float32)
+    return scores
 
 
-def _later_choices(data: Dataset, k: int, order: Order) -> np.ndarray:
-    """Return how many people choose each item after k choices, (n_items,); expected, where these are any k."""
+def _later_interactions(data: Dataset, k: int, order: HistoryOrder) -> np.ndarray:
+    """Return how many users choose each item after k interactions, (n_items,); expected, where these are any k."""
     later = np.ones(len(data))
     for _, rows in rows_of_users(data):
         if order == "time":

@@ -8,111 +8,106 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
-from llmrec_lite.recommenders import ALS, TextRecommender
+from llmrec_lite.llma.parts import PARTS
 
-if TYPE_CHECKING:
-    from llmrec_lite.llma import LLMA
+if TYPE_CHECKING:  # the model explains itself by these functions
+    from llmrec_lite.llma.model import LLMA
 
-WHY = {
-    "factors": "people who met {them} tend to meet it too",
-    "autoencoder": "it goes with {them}, by who met them or by shared facts",
-    "text": "what is known of it is like {them}",
-    "newcomer": "what speaks for it most is {them}",
-}
+MAX_ITEMS = 2  # that a reason names
+COLD_START_REASON = "what counts for it most is {items}"
 
 
-def contributions(model: LLMA, items: np.ndarray, met: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how much each item that was met adds to the score of each item of a list, part by part, equation (19.4).
+def contributions(model: LLMA, items: np.ndarray, seen: np.ndarray) -> dict[str, np.ndarray]:
+    """Contribution of each seen item to the fused score of each item of a list, part by part, equation (19.4).
 
-    The autoencoder's and the text's scores are sums over the items met, and so are those of the factors once the
-    person's matrix is fixed (Hu, Koren and Volinsky, ICDM 2008, section 5). Each part is weighted as in the fusion and
-    divided by the spread of its scores over the items that were not met.
+    Each part's contributions are weighted as in the fusion and divided by the standard deviation of its scores over
+    the unseen items.
 
     Args:
         model: a fitted LLMA.
         items: (n,) item indices.
-        met: (m,) indices of the items met.
+        seen: (m,) indices of the items that the user has seen.
 
     Returns:
         For each part (n, m).
     """
     found = {}
-    weights = model.fused_.gate_.weights(np.array([[len(met)]]), model.met_by_[items])
-    unmet = np.setdiff1d(np.arange(len(model.met_by_)), met)
-    for name, part in model.fused_.parts_.items():
-        if isinstance(part, ALS):
-            own = part.item_[met]
-            gram = part.item_.T @ part.item_ + part.l2 * np.eye(part.factors) + part.alpha * own.T @ own
-            of_each = (1 + part.alpha) * np.linalg.solve(gram, own.T).T  # (m, factors)
-            all_items = part.item_
-        elif isinstance(part, TextRecommender):
-            of_each, all_items = part.solution_[:, met].T, part.items_
-        else:
-            of_each, all_items = part.weights_[met], None  # type: ignore[attr-defined]
-        scores = of_each.sum(0) if all_items is None else all_items @ of_each.sum(0)
-        shares = of_each[:, items].T if all_items is None else all_items[items] @ of_each.T
-        found[name] = np.reshape(weights[name], (-1, 1)) * shares / max(float(scores[unmet].std()), 1e-9)
+    weights = model.fused_.gate_.weights(np.array([[len(seen)]]), model.n_interactions_[items])
+    row = _rows([seen], len(model.n_interactions_))
+    unseen = row.toarray()[0] == 0
+    for name, part in model.parts_.items():
+        spread = float(part.score_matrix(row)[0, unseen].std())
+        shares = part.contributions(items, seen)
+        found[name] = np.reshape(weights[name], (-1, 1)) * shares / max(spread, 1e-9)
     return found
 
 
-def leave_one_out(model: LLMA, items: np.ndarray, met: np.ndarray) -> np.ndarray:
-    """Return how far the score of each item of a newcomer's list falls without each item that was met, (n, m).
+def leave_one_out(model: LLMA, items: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Fall of the cold-start score of each item of a list without each seen item, (n, m).
 
-    Newcomers' scores are no sum over what they met, but they are asked for in milliseconds: so each item met is left
-    out in turn. What falls is measured from the mean over all that may be left out.
+    Cold-start scores are no sum over the seen items, but there are few of these, so each is left out in turn. What
+    falls is measured from the mean over all that may be left out.
 
     Args:
         model: a fitted LLMA.
         items: (n,) item indices.
-        met: (m,) indices of the items met.
+        seen: (m,) indices of the items that the user has seen.
     """
-    given = np.zeros((len(met), len(model.met_by_)), np.float32)
-    given[:, met] = 1
-    given[np.arange(len(met)), met] = 0
-    scores = model.newcomers_.score(sparse.csr_array(given), model.scorers_)[:, items].T
+    others = _rows([np.delete(seen, place) for place in range(len(seen))], len(model.n_interactions_))
+    scores = model.cold_start_.score_matrix(others, model.parts_)[:, items].T
     return scores.mean(1, keepdims=True) - scores
 
 
 def reasons(
     model: LLMA,
     items: np.ndarray,
-    met: np.ndarray,
+    seen: np.ndarray,
     request: str | None = None,
-    wished: np.ndarray | None = None,
-    newcomer: bool = False,
+    requested: np.ndarray | None = None,
+    cold: bool = False,
 ) -> list[str]:
-    """Say for each item of a list why it is there, in one sentence.
+    """Reason of each item of a list, one sentence.
 
     Args:
         model: a fitted LLMA.
         items: (n,) item indices of the list.
-        met: (m,) indices of the items that the person has met.
+        seen: (m,) indices of the items that the user has seen.
         request: what was asked for, in words.
-        wished: (n,) what the request adds to the score of each; it is a reason where this is above 0.
-        newcomer: whether the person was served as one of whom little is known.
+        requested: (n,) what the request adds to the score of each; it is a reason where this is above 0.
+        cold: whether the user was scored by the cold-start fusion.
     """
-    popular = [f"{int(n):,} people chose it" if n else "nobody has chosen it yet" for n in model.met_by_[items]]
-    adds = np.zeros(len(items)) if wished is None else wished
-    wish = [f"its text is near “{request}”" if request and more > 0 else "" for more in adds]
-    if not len(met) or (newcomer and not model.newcomers_.weights_):  # then the list is popularity
-        return [_sentence([wanted, crowd]) for wanted, crowd in zip(wish, popular, strict=True)]
-    if newcomer:
+    popular = [
+        f"{int(n):,} users chose it" if n else "it has no interactions yet" for n in model.n_interactions_[items]
+    ]
+    adds = np.zeros(len(items)) if requested is None else requested
+    near = [f"its text is near “{request}”" if request and more > 0 else "" for more in adds]
+    if not len(seen) or (cold and not model.cold_start_.weights_):  # then the list is popularity
+        return [_sentence(clauses) for clauses in zip(near, popular, strict=True)]
+    if cold:
         # One item alone cannot be compared with others; where it says anything, it is the reason.
         one = np.ones((len(items), 1))
-        parts = {"newcomer": leave_one_out(model, items, met) if len(met) > 1 else one}
+        shares = {COLD_START_REASON: leave_one_out(model, items, seen) if len(seen) > 1 else one}
     else:
-        parts = contributions(model, items, met)
-    total = sum(parts.values(), np.zeros((len(items), len(met))))
-    said = []
+        shares = {PARTS[name].reason: found for name, found in contributions(model, items, seen).items()}
+    total = sum(shares.values(), np.zeros((len(items), len(seen))))
+    sentences = []
     for row in range(len(items)):
-        order = [place for place in np.argsort(-total[row])[:2] if total[row, place] > 0]
-        if not order:
-            said.append(_sentence([wish[row], popular[row]]))
+        largest = [place for place in np.argsort(-total[row])[:MAX_ITEMS] if total[row, place] > 0]
+        if not largest:
+            sentences.append(_sentence([near[row], popular[row]]))
             continue
-        strongest = max(parts, key=lambda name: parts[name][row, order].sum())
-        them = " and ".join(model.labels_[met[place]] for place in order)
-        said.append(_sentence([wish[row], WHY[strongest].format(them=them)]))
-    return said
+        reason = max(shares, key=lambda reason: shares[reason][row, largest].sum())
+        named = " and ".join(model.labels_[seen[place]] for place in largest)
+        sentences.append(_sentence([near[row], reason.format(items=named)]))
+    return sentences
+
+
+def _rows(histories: Sequence[np.ndarray], n_items: int) -> sparse.csr_array:
+    """Return a row of 0 and 1 for each history of item indices."""
+    rows = np.zeros((len(histories), n_items), np.float32)
+    for row, items in zip(rows, histories, strict=True):
+        row[items] = 1
+    return sparse.csr_array(rows)
 
 
 def _sentence(clauses: Sequence[str]) -> str:

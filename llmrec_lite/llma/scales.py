@@ -9,11 +9,11 @@ from scipy.stats import rankdata
 
 from llmrec_lite.errors import SettingError
 
-Normalise = Literal["zscore", "rank", "minmax"]
+Normalize = Literal["zscore", "rank", "minmax"]
 
 
-def normalise_scores(scores: np.ndarray, how: Normalise = "zscore", among: np.ndarray | None = None) -> np.ndarray:
-    """Bring the scores of each row to a common scale, equation (18.2).
+def normalize_scores(scores: np.ndarray, how: Normalize = "zscore", among: np.ndarray | None = None) -> np.ndarray:
+    """Scores of each row on a common scale, equation (18.2).
 
     "minmax" runs from 0, the row's lowest, to 1, its highest; "zscore" counts standard deviations from the row's mean;
     "rank" is the share of the row's other items that an item beats, ties counting half (Borda's count). A row whose
@@ -28,10 +28,10 @@ def normalise_scores(scores: np.ndarray, how: Normalise = "zscore", among: np.nd
         The shape of `scores`, float32 and finite: what is not scored gets the lowest value that the row has.
 
     Raises:
-        ValueError: another way of normalising, or a score of +inf.
+        ValueError: another way of normalizing, or a score of +inf.
     """
-    if how not in get_args(Normalise):
-        raise SettingError(f"normalise must be one of {', '.join(get_args(Normalise))}, not {how!r}")
+    if how not in get_args(Normalize):
+        raise SettingError(f"normalize must be one of {', '.join(get_args(Normalize))}, not {how!r}")
     values = np.atleast_2d(np.asarray(scores, dtype=float))
     if np.isposinf(values).any():
         raise SettingError("a score is +inf, and nothing can be compared with it; give a finite one")
@@ -39,7 +39,7 @@ def normalise_scores(scores: np.ndarray, how: Normalise = "zscore", among: np.nd
     low = np.min(values, 1, keepdims=True, initial=np.inf, where=scored)
     high = np.max(values, 1, keepdims=True, initial=-np.inf, where=scored)
     count = scored.sum(1, keepdims=True)
-    # Rounding is no opinion: a row whose scores differ by no more than that is one whose scores are equal.
+    # Scores that differ by no more than rounding are equal.
     flat = (count < 2) | (high - low <= 1e-6 * np.maximum(abs(low), abs(high)))
     with np.errstate(invalid="ignore", divide="ignore"):
         if how == "rank":

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy import sparse
 from tqdm.auto import trange
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.recommenders.base import BaseRecommender, History, histories_to_matrix
+from llmrec_lite.recommenders.base import BaseRatingPredictor, BaseRecommender, FoldInRecommender
 
 
-class BiasedMF(BaseRecommender):
+class BiasedMF(BaseRatingPredictor):
     """Predict r_ui = mu + b_u + b_i + p_u . q_i, fitted by stochastic gradient descent in small batches.
 
     Minimizes the squared error plus l2 * (b_u^2 + b_i^2 + |p_u|^2 + |q_i|^2) over the known ratings
@@ -71,9 +69,7 @@ class BiasedMF(BaseRecommender):
     def _score(self, users: np.ndarray) -> np.ndarray:
         return self.mean_ + self.user_[users] @ self.item_.T
 
-    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Return the rating expected for each pair of indices, (len(users),), not clipped to the scale."""
-        users, items = self._pairs(users, items)
+    def _predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return self.mean_ + np.einsum("nf,nf->n", self.user_[users], self.item_[items])
 
 
@@ -90,7 +86,7 @@ def _add_rows(table: np.ndarray, rows: np.ndarray, update: np.ndarray) -> None:
     table[rows[starts]] += np.add.reduceat(update[order], starts, axis=0)
 
 
-class ALS(BaseRecommender):
+class ALS(FoldInRecommender):
     """Factorize "met or not" with more confidence in what was met, by alternating least squares.
 
     Minimizes sum over all u, i of c_ui (x_ui - p_u . q_i)^2 + l2 (|p|^2 + |q|^2) with c_ui = 1 + alpha x_ui
@@ -106,6 +102,8 @@ class ALS(BaseRecommender):
     A sweep costs (n_users + n_items) factors^3 + n_interactions factors^2 operations.
     """
 
+    _learned = ("user_", "item_")
+
     def __init__(
         self, factors: int = 64, alpha: float = 4.0, l2: float = 40.0, sweeps: int = 15, seed: int = 0
     ) -> None:
@@ -114,8 +112,8 @@ class ALS(BaseRecommender):
         self.factors, self.alpha, self.l2, self.sweeps, self.seed = factors, alpha, l2, sweeps, seed
 
     def _fit(self, train: Dataset) -> None:
-        by_user = train.matrix()
-        by_item = by_user.T.tocsr()
+        self._prepare(train)
+        by_user, by_item = self.matrix_, self.matrix_.T.tocsr()
         rng = np.random.default_rng(self.seed)
         self.item_ = rng.normal(0, 0.1, (train.n_items, self.factors))
         for _ in range(self.sweeps):
@@ -137,10 +135,15 @@ class ALS(BaseRecommender):
     def _score(self, users: np.ndarray) -> np.ndarray:
         return self.user_[users] @ self.item_.T
 
-    def score_new(self, histories: Sequence[History]) -> np.ndarray:
-        """Score all items for users who were not in train by solving for their factors (fold-in)."""
-        folded = self._solve(histories_to_matrix(histories, self._fitted()), self.item_)
-        return (folded @ self.item_.T).astype(np.float32)
+    def score_matrix(self, interactions: sparse.csr_array) -> np.ndarray:
+        """Scores of all items by solving for the factors of each row, (n, n_items) -> (n, n_items)."""
+        return self._solve(interactions, self.item_) @ self.item_.T
+
+    def contributions(self, items: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Share of each seen item in the score of each item, (n, m) (Hu, Koren and Volinsky, 2008, section 5)."""
+        own = self.item_[seen]
+        gram = self.item_.T @ self.item_ + self.l2 * np.eye(self.factors) + self.alpha * own.T @ own
+        return self.item_[items] @ ((1 + self.alpha) * np.linalg.solve(gram, own.T))
 
 
 class BPR(BaseRecommender):

@@ -6,23 +6,24 @@ Both minimize ||X - X B||^2 plus a penalty over item-item weights B, where X is 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 
 import numpy as np
+from scipy import sparse
 from scipy.linalg import lapack
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.recommenders.base import BaseRecommender, History, histories_to_matrix
+from llmrec_lite.recommenders.base import FoldInRecommender, binary
 
 
-class _LinearAutoencoder(BaseRecommender):
-    """Score = X B. Subclasses solve for B, (n_items, n_items)."""
+class _LinearAutoencoder(FoldInRecommender):
+    """Score = X B, X being binary. Subclasses solve for B, (n_items, n_items)."""
 
+    _learned = ("weights_",)
     weights_: np.ndarray
 
     def _fit(self, train: Dataset) -> None:
-        self.matrix_ = train.matrix()
+        self._prepare(train)
         gram = (self.matrix_.T @ self.matrix_).toarray().astype(np.float64)
         self.weights_ = self._solve(gram).astype(np.float32, order="C")  # rows of it are read
 
@@ -30,16 +31,13 @@ class _LinearAutoencoder(BaseRecommender):
     def _solve(self, gram: np.ndarray) -> np.ndarray:
         """Return the weights for the Gram matrix X^T X, which may be overwritten."""
 
-    def _score(self, users: np.ndarray) -> np.ndarray:
-        return self.matrix_[users] @ self.weights_
+    def score_matrix(self, interactions: sparse.csr_array) -> np.ndarray:
+        """Scores of all items, (n, n_items) -> (n, n_items); ratings are ignored, as in training."""
+        return binary(interactions) @ self.weights_
 
-    def score_new(self, histories: Sequence[History]) -> np.ndarray:
-        """Score all items for users who were not in train, by their history alone (fold-in).
-
-        Returns:
-            (len(histories), n_items) float32; ratings and times are ignored, as in training.
-        """
-        return histories_to_matrix(histories, self._fitted()) @ self.weights_
+    def contributions(self, items: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Share of each seen item in the score of each item, (n, m)."""
+        return self.weights_[np.ix_(seen, items)].T
 
 
 class EASE(_LinearAutoencoder):

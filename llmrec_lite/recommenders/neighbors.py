@@ -9,7 +9,7 @@ from scipy import sparse
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.recommenders.base import BaseRecommender, History, histories_to_matrix
+from llmrec_lite.recommenders.base import BaseRatingPredictor, BaseRecommender, History, histories_to_matrix
 
 
 def cosine_neighbours(matrix: sparse.csr_array, k: int, shrink: float = 0.0) -> np.ndarray:
@@ -95,7 +95,7 @@ class ItemKNN(BaseRecommender):
         return histories_to_matrix(histories, self._fitted()) @ self.similarity_.T
 
 
-class Baseline(BaseRecommender):
+class Baseline(BaseRatingPredictor):
     """Predict r_ui = mu + b_u + b_i: how generous the user is, how good the item is.
 
     Biases by alternating damped means (Koren, "Factor in the Neighbors", TKDD 2010, section 2.1).
@@ -125,13 +125,11 @@ class Baseline(BaseRecommender):
     def _score(self, users: np.ndarray) -> np.ndarray:
         return self.mean_ + self.user_bias_[users][:, None] + self.item_bias_
 
-    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Return the rating expected for each pair of indices, (len(users),), not clipped to the scale."""
-        users, items = self._pairs(users, items)
+    def _predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return self.mean_ + self.user_bias_[users] + self.item_bias_[items]
 
 
-class BaselineKNN(BaseRecommender):
+class BaselineKNN(BaseRatingPredictor):
     """Predict a rating from the user's ratings of the k most similar items, around the baseline.
 
     r_ui = b_ui + sum_j s_ij (r_uj - b_uj) / sum_j s_ij over the k items j rated by u with the largest
@@ -157,7 +155,7 @@ class BaselineKNN(BaseRecommender):
         self.baseline_ = (self.baseline or Baseline()).fit(train)
         latest = train.matrix("rating").tocoo()  # one rating a pair: csr_array would add up repeated ones
         pairs, shape = latest.coords, latest.shape
-        rest = latest.data - self.baseline_.predict(*pairs)
+        rest = latest.data - self.baseline_.predict_indices(*pairs)
         # Rated cells, and their residuals: a residual of exactly 0 is still a rating, so keep both.
         rated = sparse.csr_array((np.ones(len(rest)), pairs), shape=shape)
         self.residual_ = sparse.csr_array((rest, pairs), shape=shape)
@@ -168,10 +166,8 @@ class BaselineKNN(BaseRecommender):
         correlation = covariance / np.sqrt(np.maximum(norm * norm.T, 1e-12))
         self.similarity_ = np.maximum(correlation * both / np.maximum(both + self.shrink, 1e-9), 0.0).astype(np.float32)
 
-    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Return the rating expected for each pair of indices, (len(users),), not clipped to the scale."""
-        users, items = self._pairs(users, items)
-        predicted = self.baseline_.predict(users, items)
+    def _predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        predicted = self.baseline_.predict_indices(users, items)
         order = np.argsort(users, kind="stable")
         starts = np.unique(users[order], return_index=True)[1]
         for block in np.split(order, starts)[1:]:
@@ -181,7 +177,7 @@ class BaselineKNN(BaseRecommender):
     def _score(self, users: np.ndarray) -> np.ndarray:
         every = np.arange(self.similarity_.shape[0])
         corrections = np.stack([self._correction(user, every) for user in users])
-        return self.baseline_.score(users) + corrections
+        return self.baseline_.score_indices(users) + corrections
 
     def _correction(self, user: int, items: np.ndarray) -> np.ndarray:
         """Weighted mean residual of the user's nearest rated items, (len(items),); 0 without neighbors."""

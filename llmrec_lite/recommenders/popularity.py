@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from llmrec_lite.data import Dataset
-from llmrec_lite.recommenders.base import BaseRecommender, History
+from llmrec_lite.recommenders.base import BaseRatingPredictor, BaseRecommender, History
 
 
 class Popularity(BaseRecommender):
@@ -46,7 +46,7 @@ class Random(BaseRecommender):
         return np.stack([np.random.default_rng((self.seed, user)).random(self.n_items_) for user in users])
 
 
-class ItemMean(BaseRecommender):
+class ItemMean(BaseRatingPredictor):
     """Predict an item's mean rating, pulled towards the mean of all ratings where ratings are few.
 
     mean_i = (sum of ratings of i + damping * global mean) / (number of ratings of i + damping)
@@ -66,7 +66,5 @@ class ItemMean(BaseRecommender):
     def _score(self, users: np.ndarray) -> np.ndarray:
         return np.tile(self.means_, (len(users), 1))
 
-    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Return the rating expected for each pair of indices, (len(items),)."""
-        users, items = self._pairs(users, items)
+    def _predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return self.means_[items]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 
 for _library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
     os.environ[f"{_library}_NUM_THREADS"] = "1"  # read when a library is first imported
@@ -34,14 +34,14 @@ MOST_EVALUATE, MOST_EASE = 1.0, 1.3  # our time over the fastest rival's
 class Ready:
     """A model whose scores are known, so that only the evaluation is timed."""
 
-    def __init__(self, scores: np.ndarray) -> None:
-        self.scores = scores
+    def __init__(self, scores: np.ndarray, train: Dataset) -> None:
+        self.scores, self.train = scores, train
 
     def fit(self, train: Dataset) -> Ready:
         return self
 
-    def score(self, users: np.ndarray) -> np.ndarray:
-        return self.scores[users]
+    def score(self, user_ids: Sequence[Hashable]) -> np.ndarray:
+        return self.scores[self.train.users_to_index(user_ids)]
 
 
 def close(ours: dict[str, float], theirs: dict[str, float], rival: str) -> None:
@@ -54,7 +54,11 @@ def close(ours: dict[str, float], theirs: dict[str, float], rival: str) -> None:
 def evaluation_races(train: Dataset, test: Dataset) -> list[Race]:
     """Evaluate one model, from its score matrix and from its ready-made lists."""
     users = np.flatnonzero(np.diff(test.matrix().indptr))
-    scores, seen, relevant = EASE(L2).fit(train).score(range(train.n_users)), train.matrix()[users], test.matrix()
+    scores, seen, relevant = (
+        EASE(L2).fit(train).score_indices(range(train.n_users)),
+        train.matrix()[users],
+        test.matrix(),
+    )
     model, relevant = Ready(scores), relevant[users]
     lists, values = rivals.top_k(scores[users], seen, K)
     rows = np.repeat(np.arange(len(users)), np.diff(relevant.indptr))

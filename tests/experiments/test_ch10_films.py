@@ -49,7 +49,7 @@ def test_a_user_is_matched_by_the_last_five_likes(likes):
     model = Matched(Lengths()).fit(likes)
     np.testing.assert_array_equal(model.users_[:, 0], [5, 5, 3])
     np.testing.assert_array_equal(model.users_[:, 1], [7, 7, 2])  # the most recent like stands last
-    np.testing.assert_allclose(model.score([2])[0], model.items_ @ [3, 2])
+    np.testing.assert_allclose(model.score_indices([2])[0], model.items_ @ [3, 2])
     assert taste(["A", "B"]) == "Somebody who likes A; B."
 
 

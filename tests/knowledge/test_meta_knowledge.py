@@ -75,7 +75,7 @@ def test_learns_two_tastes(correction):
     model = MetaKnowledge(
         correction, dim=8, n_epochs=30, learning_rate=0.02, negatives=4, dropout=0.0, batch_size=64
     ).fit(data)
-    scores = model.score([0, 1])
+    scores = model.score_indices([0, 1])
     assert scores.shape == (2, 20)
     assert scores[0, :10].min() > scores[0, 10:].max()
     assert scores[1, 10:].min() > scores[1, :10].max()
@@ -85,7 +85,7 @@ def test_learns_two_tastes(correction):
 def test_scores_in_chunks_are_the_scores_of_pairs():
     data = tastes(n_users=70)
     model = MetaKnowledge("network", dim=4, n_epochs=2, batch_size=64).fit(data)
-    scores = model.score(range(70))
+    scores = model.score_indices(range(70))
     net = model.net_.eval()
     with torch.no_grad():
         for u, i in ((0, 0), (33, 19), (69, 7)):
@@ -98,12 +98,14 @@ def test_an_item_drawn_twice_is_not_its_own_rival():
     log = pd.DataFrame({"user_id": [0, 1], "item_id": [0, 0], "rating": 1.0, "timestamp": [0, 1]})
     model = MetaKnowledge("network", dim=2, n_epochs=2).fit(Dataset.from_frames(log))
     assert model.losses_ == [0.0, 0.0]
-    assert np.isfinite(model.score([0, 1])).all()
+    assert np.isfinite(model.score_indices([0, 1])).all()
 
 
 def test_seeds_repeat_and_leave_no_trace():
     data, state = tastes(), torch.get_rng_state()
-    first, again, other = (MetaKnowledge("network", dim=4, n_epochs=1, seed=s).fit(data).score([0]) for s in (0, 0, 1))
+    first, again, other = (
+        MetaKnowledge("network", dim=4, n_epochs=1, seed=s).fit(data).score_indices([0]) for s in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
     assert torch.equal(torch.get_rng_state(), state)
@@ -134,7 +136,7 @@ def test_given_factors_are_the_beginning():
     rng = np.random.default_rng(0)
     p, q = rng.normal(size=(40, 3)), rng.normal(size=(20, 3))
     model = MetaKnowledge("network", start=(p, q), scale=4.0, n_epochs=1, learning_rate=1e-9).fit(data)
-    np.testing.assert_allclose(model.score(range(40)), 4 * p @ q.T, atol=1e-4)
+    np.testing.assert_allclose(model.score_indices(range(40)), 4 * p @ q.T, atol=1e-4)
     with pytest.raises(ValueError, match=r"start has the shapes"):
         MetaKnowledge(start=(p, q[:5])).fit(data)
 

@@ -10,7 +10,8 @@ from llmrec_lite import Dataset
 from llmrec_lite.knowledge.embedding import KnowledgeEmbedding, graph_loss
 from llmrec_lite.knowledge.graph import KnowledgeGraph, fact_matrix
 from llmrec_lite.knowledge.recommend import CKE, FactAutoencoder, FactEncoder, GraphRecommender
-from llmrec_lite.recommenders import DenoisingAutoencoder, TextRecommender
+from llmrec_lite.language.text_recommender import TextRecommender
+from llmrec_lite.recommenders import DenoisingAutoencoder
 
 N = 20
 
@@ -57,15 +58,15 @@ def test_without_weight_it_is_the_autoencoder():
     data, facts = tastes(), fact_matrix(FACTS, LINKS, tastes())[0]
     plain = DenoisingAutoencoder(l2=5.0).fit(data)
     np.testing.assert_allclose(
-        FactAutoencoder(facts, 0.0, l2=5.0).fit(data).score([0, 1]), plain.score([0, 1]), atol=1e-6
+        FactAutoencoder(facts, 0.0, l2=5.0).fit(data).score_indices([0, 1]), plain.score_indices([0, 1]), atol=1e-6
     )
-    assert not knows_the_kinds(plain.score(range(40)))
+    assert not knows_the_kinds(plain.score_indices(range(40)))
 
 
 def test_facts_recommend_what_nobody_has_met():
     data = tastes()
     model = FactAutoencoder(fact_matrix(FACTS, LINKS, data)[0], weight=5.0, l2=5.0).fit(data)
-    assert knows_the_kinds(model.score(range(40)))
+    assert knows_the_kinds(model.score_indices(range(40)))
     assert model.score_new([[(0, 5.0), (1, 5.0)]])[0, 9] > model.score_new([[(10, 5.0)]])[0, 9]
 
 
@@ -85,7 +86,7 @@ def test_facts_stand_where_a_text_stands():
     encoder = FactEncoder(fact_matrix(FACTS, LINKS, data)[0], texts)
     vectors = encoder.encode([texts[3], "unheard of", texts[12]])
     assert vectors.tolist() == [[1, 0], [0, 0], [0, 1]]
-    assert knows_the_kinds(TextRecommender(encoder).fit(data).score(range(40)))
+    assert knows_the_kinds(TextRecommender(encoder).fit(data).score_indices(range(40)))
 
 
 def test_an_encoder_needs_facts_for_all_texts():
@@ -100,7 +101,9 @@ def test_cke_learns_tastes_with_and_without_facts():
     data, graph = tastes(unmet=()), KnowledgeGraph.from_frame(FACTS)
     for weight in (0.0, 1.0):
         scores = (
-            CKE(graph, LINKS, weight, dim=8, n_epochs=30, learning_rate=0.05, dropout=0.1).fit(data).score(range(40))
+            CKE(graph, LINKS, weight, dim=8, n_epochs=30, learning_rate=0.05, dropout=0.1)
+            .fit(data)
+            .score_indices(range(40))
         )
         own = np.repeat(np.arange(2) == 0, 10)
         assert (scores[::2][:, own].mean(1) > scores[::2][:, ~own].mean(1)).all()
@@ -113,7 +116,7 @@ def test_cke_scores_as_it_trains():
     model.net_.eval()
     with torch.no_grad():
         slow = model.net_(torch.arange(40), torch.arange(N).expand(40, -1)).numpy()
-    np.testing.assert_allclose(model.score(range(40)), slow, atol=1e-5)
+    np.testing.assert_allclose(model.score_indices(range(40)), slow, atol=1e-5)
     assert model.net_.entity[3] == -1
     own = model.net_.item.weight
     vectors = model.net_.vectors(torch.arange(N))
@@ -151,13 +154,15 @@ def test_one_graph_of_people_and_films():
     data = tastes()
     learned = KnowledgeEmbedding("complex", dim=16, n_epochs=60, negatives=32, batch_size=128, dropout=0.1)
     model = GraphRecommender(FACTS, LINKS, learned).fit(data)
-    assert np.isfinite(model.score(range(40))).all()
-    assert knows_the_kinds(model.score(range(40)), share=0.9)
+    assert np.isfinite(model.score_indices(range(40))).all()
+    assert knows_the_kinds(model.score_indices(range(40)), share=0.9)
 
 
 def test_items_and_users_that_are_not_in_the_graph_come_last():
     data = tastes()
     model = GraphRecommender(None, None, KnowledgeEmbedding(dim=8, n_epochs=1)).fit(data)
-    assert np.isneginf(model.score([0])[0, [9, 19]]).all()
+    assert np.isneginf(model.score_indices([0])[0, [9, 19]]).all()
     shy = data.with_interactions(data.interactions[data.interactions["user_id"] != 5])
-    assert np.isneginf(GraphRecommender(None, None, KnowledgeEmbedding(dim=8, n_epochs=1)).fit(shy).score([5])).all()
+    assert np.isneginf(
+        GraphRecommender(None, None, KnowledgeEmbedding(dim=8, n_epochs=1)).fit(shy).score_indices([5])
+    ).all()

@@ -223,7 +223,7 @@ def test_compile_is_used_where_asked_for(monkeypatch):
     assert calls == [1]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: the same code on a GPU is not tested")
+@pytest.mark.gpu
 def test_cuda_trains_in_bfloat16_and_resumes(tmp_path):
     config = replace(CONFIG, device="auto")
     model = Tiny()

@@ -42,15 +42,15 @@ COMPASS = {"a": "east", "b": "north", "c": "west", "d": "northeast", "e": ""}
 def test_a_profile_by_hand():
     model = TextRecommender(Table(VECTORS), "profile", center=False).fit(shop({"me": {"a": 5, "b": 1}}, COMPASS))
     half = 0.5**0.5
-    np.testing.assert_allclose(model.score([0]), [[half, half, -half, 1.4 * half, 0]], atol=1e-6)
+    np.testing.assert_allclose(model.score_indices([0]), [[half, half, -half, 1.4 * half, 0]], atol=1e-6)
     liked = TextRecommender(Table(VECTORS), "profile", "liked", center=False).fit(model.train_)
-    np.testing.assert_allclose(liked.score([0]), [[half, -half, -half, -0.2 * half, 0]], atol=1e-6)
+    np.testing.assert_allclose(liked.score_indices([0]), [[half, -half, -half, -0.2 * half, 0]], atol=1e-6)
 
 
 def test_a_centered_profile_by_hand():
     # Met are east and north, their mean is (0.5, 0.5): both of them lie across from what is taken off.
     data = shop({"me": {"a": 5}, "you": {"b": 5}}, COMPASS)
-    scores = TextRecommender(Table(VECTORS), "profile").fit(data).score([0])[0]
+    scores = TextRecommender(Table(VECTORS), "profile").fit(data).score_indices([0])[0]
     west, northeast = np.array([-1.5, -0.5]), np.array([0.1, 0.3])
     toward = np.array([1, -1]) / 2**0.5
     expected = [1, -1, west @ toward / np.hypot(*west), northeast @ toward / np.hypot(*northeast), 0]
@@ -61,7 +61,7 @@ def test_a_centered_profile_by_hand():
 def test_likes_and_dislikes_of_one_text_cancel_out(ratings):
     texts = {"a": "northeast", "b": "northeast", "c": "northeast", "d": "east"}
     data = shop({"me": dict(zip("abc", ratings, strict=True))}, texts)
-    assert not TextRecommender(Table(VECTORS), "profile", "liked", center=False).fit(data).score([0]).any()
+    assert not TextRecommender(Table(VECTORS), "profile", "liked", center=False).fit(data).score_indices([0]).any()
 
 
 class Hashed:
@@ -85,7 +85,7 @@ def test_ridge_equals_scikit_learns_on_the_items_somebody_met(crowd, d, weights)
     mean = ratings.sum(1) / (ratings > 0).sum(1)
     targets = (ratings > 0) * (1 if weights == "binary" else ratings - mean[:, None])
     theirs = Ridge(alpha=2.0).fit(vectors[met], targets[:, met].T)
-    np.testing.assert_allclose(model.score(range(60)), theirs.predict(vectors).T, atol=1e-5)
+    np.testing.assert_allclose(model.score_indices(range(60)), theirs.predict(vectors).T, atol=1e-5)
     new = ["a text nobody has seen", "another"]
     np.testing.assert_allclose(model.score_items(new), theirs.predict(Hashed(d).encode(new)).T, atol=1e-5)
 
@@ -93,7 +93,7 @@ def test_ridge_equals_scikit_learns_on_the_items_somebody_met(crowd, d, weights)
 def test_on_the_same_words_the_profile_is_chapter_2s(crowd):
     ours = TextRecommender(TfidfEncoder(), "profile", center=False).fit(crowd)
     theirs = ContentBased().fit(crowd)
-    np.testing.assert_allclose(ours.score(range(60)), theirs.score(range(60)), atol=1e-5)
+    np.testing.assert_allclose(ours.score_indices(range(60)), theirs.score_indices(range(60)), atol=1e-5)
     np.testing.assert_allclose(ours.score_items(["Film 3", "no"]), theirs.score_items(["Film 3", "no"]), atol=1e-5)
     np.testing.assert_allclose(ours.score_request("film 3"), theirs.score_request("film 3"), atol=1e-6)
 
@@ -107,7 +107,7 @@ def test_on_the_same_words_the_profile_is_chapter_2s(crowd):
 def test_a_new_user_and_a_new_item_score_as_if_they_had_been_there(club, history_of, settings):
     model = TextRecommender(TfidfEncoder(), **settings).fit(club)
     assert isinstance(model, Recommender)
-    everyone = model.score(range(club.n_users))
+    everyone = model.score_indices(range(club.n_users))
     assert everyone.shape == (12, 9)
     assert everyone.dtype == np.float32
     folded = model.score_new([history_of(club, user) for user in range(club.n_users)])
@@ -125,7 +125,7 @@ def test_an_empty_text_is_neither_liked_nor_disliked():
         scores = model.score_items(["", "  ", "east"])
         assert (scores[:, 0] == scores[:, 1]).all()
         assert (scores[:, 0] != scores[:, 2]).all()
-        np.testing.assert_allclose(scores[:, 0], model.score([0, 1])[:, 4])
+        np.testing.assert_allclose(scores[:, 0], model.score_indices([0, 1])[:, 4])
 
 
 def test_a_request_finds_the_nearest_items():
@@ -139,7 +139,7 @@ def test_a_request_finds_the_nearest_items():
 def test_the_catalogue_is_read_once():
     table = Table(VECTORS)
     model = TextRecommender(table).fit(shop({"me": {"a": 5}, "you": {"b": 2}}, COMPASS))
-    model.score([0, 1])
+    model.score_indices([0, 1])
     model.score_new([[("b", 5.0)]])
     assert table.asked == 1
 

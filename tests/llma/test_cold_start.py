@@ -10,7 +10,7 @@ from scipy import sparse
 
 from llmrec_lite import Dataset
 from llmrec_lite.llma import LLMA
-from llmrec_lite.llma.cold_start import Newcomers, _later_choices
+from llmrec_lite.llma.cold_start import ColdStartFusion, _later_interactions
 from llmrec_lite.llma.explain import contributions, leave_one_out, reasons
 from llmrec_lite.meta.tasks import SHOTS
 
@@ -21,31 +21,31 @@ def choices(world, *items):
     return sparse.csr_array(row)
 
 
-def test_later_choices_by_hand():
+def test_later_interactions_by_hand():
     rows = [("a", 0, 3), ("a", 1, 1), ("a", 2, 2), ("b", 0, 1), ("b", 2, 2)]
     log = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
     data = Dataset.from_frames(log, pd.DataFrame({"item_id": range(3)}))
-    assert _later_choices(data, 0, "time").tolist() == [2, 1, 2]
-    assert _later_choices(data, 1, "time").tolist() == [1, 0, 2]  # without 1 of a, and 0 of b
-    assert _later_choices(data, 2, "time").tolist() == [1, 0, 0]
+    assert _later_interactions(data, 0, "time").tolist() == [2, 1, 2]
+    assert _later_interactions(data, 1, "time").tolist() == [1, 0, 2]  # without 1 of a, and 0 of b
+    assert _later_interactions(data, 2, "time").tolist() == [1, 0, 0]
     expected = [2 / 3 + 1 / 2, 2 / 3, 2 / 3 + 1 / 2]  # the share of a person's choices that are later ones
-    np.testing.assert_allclose(_later_choices(data, 1, "random"), expected)
-    assert _later_choices(data, 9, "random").tolist() == [0, 0, 0]
+    np.testing.assert_allclose(_later_interactions(data, 1, "random"), expected)
+    assert _later_interactions(data, 9, "random").tolist() == [0, 0, 0]
 
 
 def test_weights_are_learned_from_two_draws_and_their_neighbours(fitted):
-    newcomers = fitted.newcomers_
-    assert list(newcomers.weights_) == list(SHOTS[1:])
-    for k, weights in newcomers.weights_.items():
+    fusion = fitted.cold_start_
+    assert list(fusion.weights_) == list(SHOTS[1:])
+    for k, weights in fusion.weights_.items():
         assert sum(weights.values()) == pytest.approx(1)
-        assert {"popularity", "people alike"} <= set(weights)
-        assert len(newcomers.held_[k]) == 2
-    assert [len(newcomers.held_near(k)) for k in SHOTS[1:]] == [4, 6, 6, 6, 4]
+        assert {"popularity", "user attention"} <= set(weights)
+        assert len(fusion.splits_[k]) == 2
+    assert [len(fusion.splits_near(k)) for k in SHOTS[1:]] == [4, 6, 6, 6, 4]
 
 
 def test_people_set_aside_differ_and_are_not_learned_from(world):
-    newcomers = Newcomers(seed=3)
-    divided = [newcomers._divided(world, draw) for draw in (0, 1)]
+    fusion = ColdStartFusion(seed=3)
+    divided = [fusion.hold_out(world, draw) for draw in (0, 1)]
     for learn, aside in divided:
         assert not set(learn.user_index) & set(aside.user_index)
         assert len(set(aside.user_index)) == 30
@@ -53,44 +53,46 @@ def test_people_set_aside_differ_and_are_not_learned_from(world):
 
 
 def test_in_the_end_everybody_is_attended_to(fitted, world):
-    for k, ones in fitted.newcomers_.next_.items():
+    for k, ones in fitted.cold_start_.attention_.items():
         assert len(ones) == 2
         for one in ones:
             assert len(one.people_) == (np.diff(world.matrix().indptr) > k).sum()
 
 
 def test_where_a_part_is_missing_in_one_lot_it_takes_no_part(fitted):
-    other = Newcomers()
-    other.held_ = dict(fitted.newcomers_.held_)
-    poor = other.held_[3][0]
-    without = {name: values for name, values in poor.parts.items() if name != "people alike"}
-    other.held_[3] = [replace(poor, parts=without), other.held_[3][1]]
-    assert all("people alike" not in held.parts for k in (1, 3, 5) for held in other.held_near(k))
-    assert all("people alike" in held.parts for held in other.held_near(10))
+    other = ColdStartFusion()
+    other.splits_ = dict(fitted.cold_start_.splits_)
+    poor = other.splits_[3][0]
+    without = {name: values for name, values in poor.parts.items() if name != "user attention"}
+    other.splits_[3] = [replace(poor, parts=without), other.splits_[3][1]]
+    assert all("user attention" not in held.parts for k in (1, 3, 5) for held in other.splits_near(k))
+    assert all("user attention" in held.parts for held in other.splits_near(10))
 
 
 def test_nothing_known_is_popularity(fitted, world):
-    scores = fitted.newcomers_.score(sparse.csr_array((2, world.n_items)), fitted.scorers_)
-    np.testing.assert_array_equal(scores, np.tile(fitted.met_by_, (2, 1)))
+    scores = fitted.cold_start_.score_matrix(sparse.csr_array((2, world.n_items)), fitted.parts_)
+    np.testing.assert_array_equal(scores, np.tile(fitted.n_interactions_, (2, 1)))
 
 
-def test_nobody_is_alike_to_himself(fitted, world):
-    """Somebody who is in the data with later choices of a rare item would recommend it to himself."""
+def test_no_user_attends_to_itself(fitted, world):
+    """Somebody who is in the data with later choices of a rare item would recommend it to attending."""
     user = 7
     first = [int(i) for i in world.sequences()[user][:3]]
     given = choices(world, *first)
     own = [int(i) for i in world.sequences()[user][3:]]
-    himself, nobody = (fitted.newcomers_.score(given, fitted.scorers_, who)[0] for who in (None, np.array([user])))
-    assert (himself - nobody)[own].mean() > 0
+    attending, excluded = (
+        fitted.cold_start_.score_matrix(given, fitted.parts_, who)[0] for who in (None, np.array([user]))
+    )
+    assert (attending - excluded)[own].mean() > 0
 
 
 def test_what_was_learned_comes_back(fitted, world):
-    newcomers = fitted.newcomers_
-    again = Newcomers(newcomers.order, newcomers.people, newcomers.seed).restore(
-        newcomers.state(), world, fitted.text_vectors_
+    fusion = fitted.cold_start_
+    again = ColdStartFusion(fusion.order, fusion.max_users, fusion.seed).set_state(
+        world, fusion.get_state(), fitted.knowledge_.text_vectors
     )
     given = choices(world, 1, 25, 50)
-    scores = [one.score(given, fitted.scorers_) for one in (newcomers, again)]
+    scores = [one.score_matrix(given, fitted.parts_) for one in (fusion, again)]
     np.testing.assert_allclose(*scores, atol=1e-5)
 
 
@@ -104,11 +106,11 @@ def test_shares_add_up_to_the_fused_score(world, reads_kinds, small):
     met = some.matrix()[user].indices
     unmet = np.setdiff1d(np.arange(84), met)
     shares = contributions(model, unmet, met)
-    weights = model.fused_.gate_.weights(np.array([[len(met)]]), model.met_by_[unmet])
-    fused = model.fused_.score(user)[0, unmet]
+    weights = model.fused_.gate_.weights(np.array([[len(met)]]), model.n_interactions_[unmet])
+    fused = model.fused_.score_indices(user)[0, unmet]
     expected = np.zeros(len(unmet))
     for name, part in model.fused_.parts_.items():
-        scores, weight = part.score(user)[0, unmet], np.ravel(weights[name])
+        scores, weight = part.score_indices(user)[0, unmet], np.ravel(weights[name])
         expected += weight * (scores - scores.mean()) / scores.std()
         # The ridge has a constant besides, the same for all items.
         constant = (scores / scores.std() - shares[name].sum(1) / np.maximum(weight, 1e-9))[weight > 0]
@@ -118,24 +120,26 @@ def test_shares_add_up_to_the_fused_score(world, reads_kinds, small):
     assert not shares["autoencoder"][unmet >= 80].any()  # what nobody has met is up to the text
 
 
-def test_a_newcomers_reason_is_what_the_score_falls_without(fitted, world):
+def test_a_cold_start_reason_is_what_the_score_falls_without(fitted, world):
     met, items = np.array([1, 2, 45]), np.array([5, 50])  # two of space and one of war; one item of each
     shares = leave_one_out(fitted, items, met)
     assert shares.shape == (2, 3)
     np.testing.assert_allclose(shares.sum(1), 0, atol=1e-5)
     assert shares[0].argmax() in (0, 1)
     assert shares[1].argmax() == 2
-    without = fitted.newcomers_.score(choices(world, 1, 2), fitted.scorers_)[0, items]
-    others = [fitted.newcomers_.score(choices(world, *pair), fitted.scorers_)[0, items] for pair in ((2, 45), (1, 45))]
+    without = fitted.cold_start_.score_matrix(choices(world, 1, 2), fitted.parts_)[0, items]
+    others = [
+        fitted.cold_start_.score_matrix(choices(world, *pair), fitted.parts_)[0, items] for pair in ((2, 45), (1, 45))
+    ]
     np.testing.assert_allclose(shares[:, 2], np.mean([without, *others], 0) - without, atol=1e-5)
-    told = reasons(fitted, items, met, newcomer=True)
-    assert told[1].startswith("What speaks for it most is A war film, no. 45")
-    assert reasons(fitted, items[:1], met[:1], newcomer=True) == ["What speaks for it most is A space film, no. 1."]
+    told = reasons(fitted, items, met, cold=True)
+    assert "A war film, no. 45" in told[1]
+    assert "A space film, no. 1" in reasons(fitted, items[:1], met[:1], cold=True)[0]
 
 
-def test_where_newcomers_get_popularity_the_reason_says_so(world, fitted):
+def test_where_cold_start_get_popularity_the_reason_says_so(world, fitted):
     poor = copy.copy(fitted)
-    poor.newcomers_ = copy.copy(fitted.newcomers_)
-    poor.newcomers_.weights_ = {}
-    told = poor.recommend(history=[(1, 5.0)], k=3)["reason"]
-    assert told.str.fullmatch(r"\d+ people chose it\.").all()
+    poor.cold_start_ = copy.copy(fitted.cold_start_)
+    poor.cold_start_.weights_ = {}
+    told = poor.recommend_for(history=[(1, 5.0)], k=3)["reason"]
+    assert told.str.fullmatch(r"\d+ users chose it\.").all()

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from llmrec_lite import Dataset, evaluate, splits
 from llmrec_lite.llma.fusion import FusedRecommender, fuse, reciprocal_rank_fusion
-from llmrec_lite.llma.scales import normalise_scores
+from llmrec_lite.llma.scales import normalize_scores
 from llmrec_lite.llma.weights import Gate
 from llmrec_lite.recommenders import ALS, BPR, EASE, Popularity, Random
 from llmrec_lite.recommenders.base import BaseRecommender
@@ -33,7 +33,7 @@ def test_over_the_union_of_two_lists():
 @given(FINITE, FINITE)
 def test_a_weight_of_one_is_that_part_alone(first, second):
     fused = fuse({"a": first, "b": second}, {"a": 1.0, "b": 0.0})
-    np.testing.assert_allclose(fused, normalise_scores(first), atol=1e-6)
+    np.testing.assert_allclose(fused, normalize_scores(first), atol=1e-6)
 
 
 @given(FINITE, FINITE, FINITE)
@@ -45,7 +45,7 @@ def test_names_and_order_do_not_matter(first, second, third):
 
 def test_equal_weights_where_none_are_given():
     scores = {"a": np.array([0.0, 1.0]), "b": np.array([3.0, 1.0])}
-    assert fuse(scores, normalise="minmax").tolist() == [0.5, 0.5]
+    assert fuse(scores, normalize="minmax").tolist() == [0.5, 0.5]
 
 
 def test_weights_may_differ_by_user_and_by_item():
@@ -124,13 +124,13 @@ def test_fixed_weights_are_those_of_fuse(crowd):
     unmet = crowd.matrix().toarray() == 0
     parts = {"EASE": EASE(10.0).fit(crowd), "Popularity": Popularity().fit(crowd)}
     users = np.array([5, 2, 5])
-    scores = {name: part.score(users) for name, part in parts.items()}
+    scores = {name: part.score_indices(users) for name, part in parts.items()}
     expected = fuse(scores, {"EASE": 0.7, "Popularity": 0.3}, "minmax", unmet[users])
-    np.testing.assert_allclose(fused.score(users), expected, atol=1e-6)
+    np.testing.assert_allclose(fused.score_indices(users), expected, atol=1e-6)
 
 
 def test_what_was_met_comes_last(crowd):
-    scores = FusedRecommender([EASE(10.0), Popularity()]).fit(crowd).score(range(crowd.n_users))
+    scores = FusedRecommender([EASE(10.0), Popularity()]).fit(crowd).score_indices(range(crowd.n_users))
     met = crowd.matrix().toarray() > 0
     for row, seen in zip(scores, met, strict=True):
         assert row[seen].max() <= row[~seen].min() + 1e-5
@@ -173,7 +173,7 @@ def test_new_users_get_what_known_users_with_the_same_history_get(crowd):
     ids = crowd.items["item_id"].to_numpy()
     users = [3, 8]
     histories = [[(ids[i], 1.0) for i in crowd.matrix()[[user]].indices] for user in users]
-    np.testing.assert_allclose(model.score_new(histories), model.score(users), atol=2e-3)
+    np.testing.assert_allclose(model.score_new(histories), model.score_indices(users), atol=2e-3)
 
 
 def test_parts_that_cannot_meet_new_users_are_named(crowd):
@@ -188,7 +188,7 @@ def test_the_given_models_are_not_touched(crowd):
     assert part.train_ is None
 
 
-def test_a_gate_gives_newcomers_other_weights(movielens):
+def test_a_gate_gives_cold_start_other_weights(movielens):
     some = movielens.with_interactions(movielens.interactions.iloc[:40_000])
     model = FusedRecommender({"crowd": EASE(200.0), "popular": Popularity()}, gate=True, draws=1).fit(some)
     gate = model.gate_
@@ -208,9 +208,9 @@ def test_a_gate_weighs_each_user_and_item_by_what_is_known_of_them(crowd):
     share = (6 / (6 + met.sum(1)))[:, None]
     new = 3 / (3 + met.sum(0))
     popular = (1 - new) * share + new * 0.8
-    z = {name: normalise_scores(part.fit(crowd).score(range(60)), among=~met) for name, part in parts.items()}
+    z = {name: normalize_scores(part.fit(crowd).score_indices(range(60)), among=~met) for name, part in parts.items()}
     expected = popular * z["Popularity"] + (1 - popular) * z["EASE"]
-    found = model.score(range(60))
+    found = model.score_indices(range(60))
     np.testing.assert_allclose(found[~met], expected[~met], atol=1e-5)
     # Here an item that was met could pass one that is left, by its own weights; it must not.
     assert (np.where(met, expected, -9).max(1) > np.where(met, 9, expected).min(1) + 1e-3).any()
@@ -223,22 +223,24 @@ def test_items_that_nobody_has_met_are_in_the_order_of_one_part(crowd, gate):
     rows = crowd.interactions
     train = crowd.with_interactions(rows[~np.isin(crowd.item_index, unmet)])
     parts = {"crowd": EASE(10.0), "chance": Random(seed=5)}
-    model = FusedRecommender(parts, unmet_by="chance", gate=gate, draws=1).fit(train)
+    model = FusedRecommender(parts, cold_item_model="chance", gate=gate, draws=1).fit(train)
     assert set(model.gate_.new_item) == {"crowd", "chance"}
-    scores, alone = model.score([4, 9])[:, unmet], model.parts_["chance"].score([4, 9])[:, unmet]
+    scores, alone = model.score_indices([4, 9])[:, unmet], model.parts_["chance"].score_indices([4, 9])[:, unmet]
     np.testing.assert_array_equal(np.argsort(scores), np.argsort(alone))
 
 
 def test_the_same_seed_gives_the_same_scores(crowd):
-    scores = [FusedRecommender([EASE(10.0), ALS(4)], seed=3, gate=True).fit(crowd).score([0, 1]) for _ in range(2)]
+    scores = [
+        FusedRecommender([EASE(10.0), ALS(4)], seed=3, gate=True).fit(crowd).score_indices([0, 1]) for _ in range(2)
+    ]
     np.testing.assert_array_equal(*scores)
 
 
 def test_batches_do_not_matter(crowd, monkeypatch):
     model = FusedRecommender([EASE(10.0), Popularity()], {"EASE": 1.0, "Popularity": 0.5}).fit(crowd)
-    whole = model.score(range(60))
-    monkeypatch.setattr("llmrec_lite.llma.fusion.CELLS", 7 * crowd.n_items)
-    np.testing.assert_allclose(model.score(range(60)), whole, atol=1e-6)
+    whole = model.score_indices(range(60))
+    monkeypatch.setattr("llmrec_lite.llma.fusion.MAX_CELLS", 7 * crowd.n_items)
+    np.testing.assert_allclose(model.score_indices(range(60)), whole, atol=1e-6)
 
 
 def test_bad_settings(crowd):
@@ -252,11 +254,11 @@ def test_bad_settings(crowd):
         FusedRecommender([EASE()], draws=5)
     with pytest.raises(ValueError, match="leave the weights out"):
         FusedRecommender([EASE()], {"EASE": 1.0}, gate=True)
-    with pytest.raises(ValueError, match="unmet_by must name one of the parts EASE, not 'text'"):
-        FusedRecommender([EASE()], unmet_by="text")
+    with pytest.raises(ValueError, match=r"cold_item_model.*'text'"):
+        FusedRecommender([EASE()], cold_item_model="text")
     for wrong in ({"weights": {"EASE": 1.0}}, {"gate": True}, {"gate": "items"}):
-        with pytest.raises(ValueError, match="unmet_by needs learned weights and no gate for items"):
-            FusedRecommender([EASE()], unmet_by="EASE", **wrong)
+        with pytest.raises(ValueError, match="cold_item_model"):
+            FusedRecommender([EASE()], cold_item_model="EASE", **wrong)
 
 
 def test_any_recommender_can_be_a_part(crowd):

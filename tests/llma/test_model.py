@@ -5,27 +5,31 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from llmrec_lite import Dataset, UnknownIdError, evaluate, splits
+from llmrec_lite.errors import SettingError
 from llmrec_lite.llma import LLMA, LLMAConfig
-from llmrec_lite.llma.config import rerank
 from llmrec_lite.llma.explain import contributions
 from llmrec_lite.llma.fusion import fuse
+from llmrec_lite.llma.model import rerank
+from llmrec_lite.llma.parts import PARTS, Part
 from llmrec_lite.recommenders import Popularity
-from llmrec_lite.recommenders.base import Recommender
+from llmrec_lite.recommenders.base import FoldInRecommender, Recommender
+from llmrec_lite.recommenders.content import cosine_similarity
 
 KINDS = ["space", "love", "war", "music"]
 
 
 def test_it_has_the_one_interface(fitted, world):
     assert isinstance(fitted, Recommender)
-    scores = fitted.score([3, 0, 3])
+    scores = fitted.score_indices([3, 0, 3])
     assert scores.shape == (3, world.n_items)
     assert scores.dtype == np.float32
     np.testing.assert_array_equal(scores[0], scores[2])
     with pytest.raises(NotFittedError):
-        LLMA().score([0])
+        LLMA().score_indices([0])
 
 
 def test_it_is_better_than_popularity(world, reads_kinds, small):
@@ -37,17 +41,17 @@ def test_it_is_better_than_popularity(world, reads_kinds, small):
 
 def test_the_same_seed_gives_the_same_scores(world, fitted, reads_kinds, small):
     again = LLMA(small, encoder=reads_kinds()).fit(world)
-    np.testing.assert_allclose(again.score(range(120)), fitted.score(range(120)), atol=1e-5)
+    np.testing.assert_allclose(again.score_indices(range(120)), fitted.score_indices(range(120)), atol=1e-5)
 
 
 def test_adapting_follows_the_history(fitted):
     for kind in range(4):
-        scores = fitted.adapt([(kind * 20, 5.0), (kind * 20 + 1, 5.0), (kind * 20 + 2, 5.0)])
+        scores = fitted.score_new([[(kind * 20, 5.0), (kind * 20 + 1, 5.0), (kind * 20 + 2, 5.0)]])[0]
         best = np.argsort(-scores)[:5]
         assert (best // 20 == kind).mean() >= 0.8
-    np.testing.assert_array_equal(fitted.adapt([]), fitted.met_by_)  # of somebody unknown: what most people met
+    np.testing.assert_array_equal(fitted.score_new([[]])[0], fitted.n_interactions_)
     with pytest.raises(UnknownIdError, match="999"):
-        fitted.adapt([(999, 5.0)])
+        fitted.score_new([[(999, 5.0)]])[0]
 
 
 def test_somebody_known_well_is_served_as_everybody_else(fitted, world):
@@ -57,7 +61,7 @@ def test_somebody_known_well_is_served_as_everybody_else(fitted, world):
     longer = [*met, *(i for i in range(80) if i not in met)][:45]
     history = [(ids[i], 4.0) for i in longer]
     expected = fitted.fused_.score_new([history])[0]
-    np.testing.assert_allclose(fitted.adapt(history), expected, atol=1e-5)
+    np.testing.assert_allclose(fitted.score_new([history])[0], expected, atol=1e-5)
 
 
 def test_a_user_of_whom_little_is_known_is_served_as_a_newcomer(world, reads_kinds, small):
@@ -66,14 +70,14 @@ def test_a_user_of_whom_little_is_known_is_served_as_a_newcomer(world, reads_kin
     model = LLMA(small, encoder=reads_kinds()).fit(world.with_interactions(few))
     user = world.users_to_index(["u5"])
     history = [(item, 5.0) for item in few.loc[few["user_id"] == "u5", "item_id"]]
-    np.testing.assert_allclose(model.score(user)[0], model.adapt(history), atol=1e-5)
-    assert not np.allclose(model.score(user), model.fused_.score(user))
+    np.testing.assert_allclose(model.score_indices(user)[0], model.score_new([history])[0], atol=1e-5)
+    assert not np.allclose(model.score_indices(user), model.fused_.score_indices(user))
 
 
 def test_a_request_and_a_person_are_weighed(fitted, world):
     user = world.users_to_index(["u3"])
-    found = fitted.recommend(user="u3", request="war", k=3)
-    parts = {"request": fitted.score_request("war"), "person": fitted.score(user)[0]}
+    found = fitted.recommend_for("u3", request="war", k=3)
+    parts = {"request": fitted.score_request("war"), "person": fitted.score_indices(user)[0]}
     expected = fuse(parts, {"request": 0.7, "person": 0.3})
     index = world.items_to_index(found["item_id"])
     np.testing.assert_allclose(found["score"], expected[index], atol=1e-5)
@@ -82,19 +86,19 @@ def test_a_request_and_a_person_are_weighed(fitted, world):
 def test_a_new_item_is_found_by_its_text(fitted, world):
     lovers = [user for user in range(120) if user % 4 == 1]
     rows = world.users_to_index([f"u{u}" for u in lovers])
-    new = fitted.score(rows)[:, 80:]
+    new = fitted.score_indices(rows)[:, 80:]
     assert (new.argmax(1) == 1).mean() > 0.9
     texts = [f"A {kind} film, just out" for kind in KINDS]
     assert (fitted.score_items(texts)[rows].argmax(1) == 1).mean() > 0.9
 
 
 def test_items_that_nobody_has_met_are_in_the_order_of_the_text(fitted):
-    scores, alone = (model.score(range(120))[:, 80:] for model in (fitted, fitted.fused_.parts_["text"]))
+    scores, alone = (model.score_indices(range(120))[:, 80:] for model in (fitted, fitted.fused_.parts_["text"]))
     np.testing.assert_array_equal(np.argsort(scores), np.argsort(alone))
 
 
 def test_a_request_in_words(fitted):
-    found = fitted.recommend(request="I would like some music", k=5)
+    found = fitted.recommend_for(request="I would like some music", k=5)
     assert list(found.columns) == ["item_id", "rank", "item", "score", "reason"]
     assert found["rank"].tolist() == [1, 2, 3, 4, 5]
     assert found["item"].str.contains("music").all()
@@ -103,7 +107,7 @@ def test_a_request_in_words(fitted):
 
 def test_a_request_is_a_reason_only_where_it_adds_to_the_score(fitted, world):
     wish = "I would like some music"
-    found = fitted.recommend(request=wish, k=84)
+    found = fitted.recommend_for(request=wish, k=84)
     near = fitted.score_request(wish)
     adds = (near > near.mean())[world.items_to_index(found["item_id"])]
     assert found["reason"].str.startswith("Its text is near").tolist() == adds.tolist()
@@ -111,16 +115,16 @@ def test_a_request_is_a_reason_only_where_it_adds_to_the_score(fitted, world):
 
 
 def test_a_request_of_somebody_leaves_out_what_was_met(fitted, world):
-    found = fitted.recommend(user="u3", request="space", k=8)
+    found = fitted.recommend_for("u3", request="space", k=8)
     met = set(world.interactions.loc[world.interactions["user_id"] == "u3", "item_id"])
     assert not met & set(found["item_id"])
     assert found["item"].str.contains("space").mean() > 0.5
-    everything = fitted.recommend(user="u3", k=84)["item_id"]
+    everything = fitted.recommend_for("u3", k=84)["item_id"]
     assert set(everything) == set(world.items["item_id"]) - met
 
 
 def test_reasons_name_what_was_met(fitted, world):
-    found = fitted.recommend(user="u2", k=5)
+    found = fitted.recommend_for("u2", k=5)
     met = world.labels().iloc[world.matrix()[world.users_to_index(["u2"])].indices]
     for reason in found["reason"]:
         assert any(label in reason for label in met)
@@ -134,7 +138,7 @@ def test_reasons_are_what_moves_the_score(fitted, world):
     ids = world.items["item_id"].to_numpy()
     fallen, others = [], []
     rng = np.random.default_rng(0)
-    items = np.argsort(-np.where(world.matrix()[user].toarray()[0] > 0, -9, fitted.score(user)[0]))[:5]
+    items = np.argsort(-np.where(world.matrix()[user].toarray()[0] > 0, -9, fitted.score_indices(user)[0]))[:5]
     shares = sum(contributions(fitted, items, met).values())
 
     def without(left_out, item):
@@ -170,28 +174,28 @@ def test_diversity_spreads_the_list(world, reads_kinds, small):
     lists = {}
     for share in (0.0, 0.9):
         model = LLMA(replace(small, diversity=share), encoder=reads_kinds()).fit(world)
-        lists[share] = model.recommend(history=mixed, k=6)["item"].str.split().str[1].nunique()
+        lists[share] = model.recommend_for(history=mixed, k=6)["item"].str.split().str[1].nunique()
     assert lists[0.9] > lists[0.0]
 
 
 def test_bad_questions(fitted):
     with pytest.raises(ValueError, match="say for whom"):
-        fitted.recommend()
+        fitted.recommend_for()
     with pytest.raises(ValueError, match="not both"):
-        fitted.recommend(user="u1", history=[(1, 5.0)])
+        fitted.recommend_for("u1", history=[(1, 5.0)])
     with pytest.raises(UnknownIdError, match="nobody"):
-        fitted.recommend(user="nobody")
+        fitted.recommend_for("nobody")
     with pytest.raises(ValueError, match="request is empty"):
-        fitted.recommend(request="  ")
+        fitted.recommend_for(request="  ")
     with pytest.raises(ValueError, match="k must be at least 1"):
-        fitted.recommend(user="u1", k=0)
+        fitted.recommend_for("u1", k=0)
 
 
 def test_without_a_language_model(world, small):
     model = LLMA(replace(small, encoder=None)).fit(world)
     assert "text" not in model.fused_.parts_
-    assert len(model.recommend(user="u1", k=3)) == 3
-    for ask in (lambda: model.recommend(request="space"), lambda: model.score_items(["a"])):
+    assert len(model.recommend_for("u1", k=3)) == 3
+    for ask in (lambda: model.recommend_for(request="space"), lambda: model.score_items(["a"])):
         with pytest.raises(ValueError, match="fitted without texts"):
             ask()
 
@@ -199,7 +203,7 @@ def test_without_a_language_model(world, small):
 def test_unary_feedback_without_times_titles_and_genres(world, reads_kinds, small):
     log = world.interactions[["user_id", "item_id"]].astype({"item_id": str})
     model = LLMA(small, encoder=reads_kinds()).fit(Dataset.from_frames(log))
-    found = model.recommend(history=[("3", 1.0)], k=4)
+    found = model.recommend_for(history=[("3", 1.0)], k=4)
     assert len(found) == 4
     assert found["reason"].str.len().min() > 10
 
@@ -240,3 +244,53 @@ def test_too_few_data_are_refused(small):
     log = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]})
     with pytest.raises(ValueError, match="too few"):
         LLMA(replace(small, encoder=None)).fit(Dataset.from_frames(log))
+
+
+def test_lists_of_all_users_are_reranked_like_those_of_one(fitted, world):
+    ids = world.users["user_id"].tolist()
+    lists = fitted.recommend(ids, k=5)
+    assert list(lists.columns) == ["user_id", "item_id", "rank", "score"]
+    assert (lists.groupby("user_id").size() == 5).all()
+    for user in ("u2", "u77"):
+        own = lists[lists["user_id"] == user]
+        assert own["item_id"].tolist() == fitted.recommend_for(user, k=5)["item_id"].tolist()
+        np.testing.assert_allclose(own["score"], fitted.recommend_for(user, k=5)["score"])
+    seen = fitted.recommend(["u2"], k=84, exclude_seen=False)
+    assert set(seen["item_id"]) == set(world.items["item_id"])
+    with pytest.raises(UnknownIdError, match="stranger"):
+        fitted.recommend(["stranger"])
+
+
+def test_a_fourth_part_is_an_entry_of_the_table(world, reads_kinds, small, tmp_path, monkeypatch):
+    class Neighbors(FoldInRecommender):
+        """Scores an item by its cosine with the seen ones."""
+
+        _learned = ("cosine_",)
+
+        def _fit(self, train):
+            self._prepare(train)
+            self.cosine_ = cosine_similarity(self.matrix_.T.toarray(), self.matrix_.T.toarray())
+
+        def score_matrix(self, interactions):
+            return interactions @ self.cosine_
+
+        def contributions(self, items, seen):
+            return self.cosine_[np.ix_(items, seen)]
+
+    with pytest.raises(SettingError, match="neighbors"):
+        LLMAConfig(parts=("neighbors",))
+    monkeypatch.setitem(PARTS, "neighbors", Part(lambda *_: Neighbors(), "it is a neighbor of {items}"))
+    model = LLMA(replace(small, parts=("neighbors", "text")), encoder=reads_kinds()).fit(world)
+    assert set(model.fused_.gate_.known) == {"neighbors", "text"}
+    object.__setattr__(model.fused_.gate_, "known", {"neighbors": 1.0, "text": 0.0})
+    assert model.recommend_for("u2", k=3)["reason"].str.startswith("It is a neighbor of ").all()
+    again = LLMA.load(model.save(tmp_path / "model"))
+    np.testing.assert_allclose(again.score(["u2"]), model.score(["u2"]), atol=1e-5)
+
+
+def test_it_is_an_estimator_of_scikit_learn(small):
+    model = LLMA(small)
+    copy = clone(model)
+    assert copy.config == small
+    assert set(copy.get_params(deep=False)) == {"config", "facts", "encoder", "progress"}
+    assert repr(copy).startswith("LLMA(")

@@ -9,6 +9,7 @@ from sklearn.exceptions import NotFittedError
 
 from llmrec_lite import files
 from llmrec_lite.errors import ModelFileError
+from llmrec_lite.files import file_sha256
 from llmrec_lite.llma import LLMA, storage
 
 HISTORY = [(3, 5.0), (44, 2.0)]
@@ -21,44 +22,44 @@ def folder(fitted, tmp_path):
 
 def _sign(folder):
     """Write check sums that fit, as somebody would who changes a model on purpose."""
-    names = (storage.MODEL, storage.ARRAYS, storage.CATALOGUE)
-    (folder / "SHA256SUMS").write_text("".join(f"{files.file_sha256(folder / n)}  {n}\n" for n in names))
+    names = (storage.MODEL, storage.ARRAYS, storage.CATALOG)
+    (folder / "SHA256SUMS").write_text("".join(f"{file_sha256(folder / n)}  {n}\n" for n in names))
 
 
 def test_a_loaded_model_says_the_same(fitted, folder, reads_kinds):
     loaded = LLMA.load(folder)
     loaded.encoder = reads_kinds()
-    np.testing.assert_allclose(loaded.score(range(120)), fitted.score(range(120)), atol=1e-6)
-    np.testing.assert_allclose(loaded.adapt(HISTORY), fitted.adapt(HISTORY), atol=1e-5)
+    np.testing.assert_allclose(loaded.score_indices(range(120)), fitted.score_indices(range(120)), atol=1e-6)
+    np.testing.assert_allclose(loaded.score_new([HISTORY])[0], fitted.score_new([HISTORY])[0], atol=1e-5)
     np.testing.assert_allclose(loaded.score_items(["A war film"]), fitted.score_items(["A war film"]), atol=1e-5)
-    for question in ({"user": "u5"}, {"history": HISTORY}, {"request": "love"}, {"user": "u5", "request": "war"}):
-        ours, theirs = loaded.recommend(**question), fitted.recommend(**question)
+    for question in ({"user_id": "u5"}, {"history": HISTORY}, {"request": "love"}, {"user_id": "u5", "request": "war"}):
+        ours, theirs = loaded.recommend_for(**question), fitted.recommend_for(**question)
         assert ours["item_id"].tolist() == theirs["item_id"].tolist()
         assert ours["reason"].tolist() == theirs["reason"].tolist()
-    assert loaded.config == fitted.config
+    assert loaded.config_ == fitted.config_
 
 
 def test_a_loaded_model_can_be_saved_again(folder, tmp_path):
     again = LLMA.load(folder).save(tmp_path / "again")
-    np.testing.assert_array_equal(LLMA.load(again).score([4]), LLMA.load(folder).score([4]))
+    np.testing.assert_array_equal(LLMA.load(again).score_indices([4]), LLMA.load(folder).score_indices([4]))
 
 
 def test_everything_is_safetensors_or_json(folder):
     assert sorted(path.name for path in folder.iterdir()) == [
         "SHA256SUMS",
         "arrays.safetensors",
-        "catalogue.json",
+        "catalog.json",
         "model.json",
     ]
     assert all(os.stat(path).st_mode & 0o044 for path in folder.iterdir())  # others may read it
 
 
-@pytest.mark.parametrize("name", ["model.json", "arrays.safetensors", "catalogue.json"])
+@pytest.mark.parametrize("name", ["model.json", "arrays.safetensors", "catalog.json"])
 def test_a_file_that_was_changed_or_is_gone_is_named(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(ModelFileError, match=f"{name} is damaged"):
+    with pytest.raises(ModelFileError, match=name):
         LLMA.load(folder)
     (folder / name).unlink()
     with pytest.raises(ModelFileError, match=name if name != "model.json" else "there is no model"):
@@ -67,7 +68,7 @@ def test_a_file_that_was_changed_or_is_gone_is_named(folder, name):
 
 def test_missing_check_sums(folder):
     (folder / "SHA256SUMS").unlink()
-    with pytest.raises(ModelFileError, match="SHA256SUMS is missing"):
+    with pytest.raises(ModelFileError, match="SHA256SUMS"):
         LLMA.load(folder)
 
 
@@ -101,10 +102,10 @@ def test_a_description_that_does_not_fit_is_refused(folder, change, message):
         LLMA.load(folder)
 
 
-def test_an_interaction_out_of_the_catalogue_is_refused(folder):
-    catalogue = json.loads((folder / "catalogue.json").read_text())
-    catalogue["users"]["user_id"] = catalogue["users"]["user_id"][:50]
-    (folder / "catalogue.json").write_text(json.dumps(catalogue))
+def test_an_interaction_out_of_the_catalog_is_refused(folder):
+    catalog = json.loads((folder / "catalog.json").read_text())
+    catalog["users"]["user_id"] = catalog["users"]["user_id"][:50]
+    (folder / "catalog.json").write_text(json.dumps(catalog))
     _sign(folder)
     with pytest.raises(ModelFileError, match="user number 119, but there are 50"):
         LLMA.load(folder)
@@ -137,7 +138,7 @@ def test_a_rename_that_fails_puts_the_old_model_back(fitted, folder, monkeypatch
     with pytest.raises(ModelFileError, match="Input/output"):
         fitted.save(folder)
     monkeypatch.undo()
-    assert LLMA.load(folder).score([0]).shape == (1, 84)
+    assert LLMA.load(folder).score_indices([0]).shape == (1, 84)
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from llmrec_lite.llma.fusion import fuse
-from llmrec_lite.llma.weights import Gate, HeldOut, learn_front, learn_gate, learn_weights, mean_gate
+from llmrec_lite.llma.weights import Gate, ScoredSplit, learn_cold_item_weight, learn_gate, learn_weights, mean_gate
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders.base import top_k_unseen
 
@@ -25,7 +25,7 @@ def made_up(n=80, m=120, seed=0, counts=None, truth=None):
 
 def test_ndcg_is_that_of_the_package_where_all_items_are_candidates():
     scores, seen, chosen, counts = made_up()
-    held = HeldOut.of(scores, seen, chosen, counts, best=120)
+    held = ScoredSplit.of(scores, seen, chosen, counts, candidates=120)
     weights = {"first": 0.6, "second": 0.3, "noise": 0.1}
     fused = fuse(scores, weights, among=seen.toarray() == 0)
     items = top_k_unseen(fused, seen, 10)[0]
@@ -34,13 +34,13 @@ def test_ndcg_is_that_of_the_package_where_all_items_are_candidates():
 
 def test_candidates_are_what_a_part_has_among_its_best():
     scores, seen, chosen, counts = made_up()
-    held = HeldOut.of(scores, seen, chosen, counts, best=5)
+    held = ScoredSplit.of(scores, seen, chosen, counts, candidates=5)
     for row in range(3):
         expected = set()
         for values in scores.values():
             order = np.argsort(-np.where(seen.toarray()[row] > 0, -np.inf, values[row]))
             expected |= set(order[:5].tolist())
-        assert set(held.items[row][held.open[row]].tolist()) == expected
+        assert set(held.items[row][held.is_candidate[row]].tolist()) == expected
         assert (held.n_item[row] == counts[held.items[row]]).all()
     assert (held.n_user[:, 0] == (seen.toarray() > 0).sum(1)).all()
 
@@ -48,30 +48,32 @@ def test_candidates_are_what_a_part_has_among_its_best():
 def test_what_no_part_proposes_counts_as_missed():
     scores = {"a": np.array([[3.0, 2.0, 1.0, 0.0]])}
     chosen = sparse.csr_array(np.array([[1.0, 0, 0, 1.0]]))
-    held = HeldOut.of(scores, sparse.csr_array((1, 4)), chosen, np.zeros(4), best=2)
+    held = ScoredSplit.of(scores, sparse.csr_array((1, 4)), chosen, np.zeros(4), candidates=2)
     assert held.ndcg(held.parts["a"])[0] == pytest.approx(1 / (1 + 1 / np.log2(3)))
 
 
 def test_among_narrows_the_candidates_and_keeps_the_scale():
     scores, seen, chosen, counts = made_up()
     some = np.arange(120) < 40
-    held = HeldOut.of(scores, seen, chosen, counts, among=some)
-    assert (held.items[held.open] < 40).all()
+    held = ScoredSplit.of(scores, seen, chosen, counts, among=some)
+    assert (held.items[held.is_candidate] < 40).all()
     row = np.flatnonzero(seen.toarray()[0] == 0)
     values = scores["first"][0]
     z = (values - values[row].mean()) / values[row].std()
-    np.testing.assert_allclose(held.parts["first"][0][held.open[0]], z[held.items[0][held.open[0]]], rtol=1e-4)
+    np.testing.assert_allclose(
+        held.parts["first"][0][held.is_candidate[0]], z[held.items[0][held.is_candidate[0]]], rtol=1e-4
+    )
 
 
 def test_weights_of_two_equal_judges_and_noise():
-    weights = learn_weights([HeldOut.of(*made_up(seed=seed)) for seed in range(2)])
+    weights = learn_weights([ScoredSplit.of(*made_up(seed=seed)) for seed in range(2)])
     assert weights["noise"] < 0.1
     assert abs(weights["first"] - weights["second"]) < 0.2
     assert sum(weights.values()) == pytest.approx(1)
 
 
 def test_weights_follow_what_matters():
-    held = HeldOut.of(*made_up(truth=lambda a, b: 0.9 * a + 0.1 * b))
+    held = ScoredSplit.of(*made_up(truth=lambda a, b: 0.9 * a + 0.1 * b))
     weights = learn_weights([held])
     assert weights["first"] > weights["second"] + 0.4
     assert np.nanmean(held.ndcg(held.fused(weights))) > np.nanmean(held.ndcg(held.parts["second"]))
@@ -79,13 +81,13 @@ def test_weights_follow_what_matters():
 
 def test_nobody_chose_anything():
     scores, seen, _, counts = made_up()
-    nothing = HeldOut.of(scores, seen, sparse.csr_array(seen.shape), counts)
+    nothing = ScoredSplit.of(scores, seen, sparse.csr_array(seen.shape), counts)
     assert np.isnan(nothing.ndcg(nothing.parts["first"])).all()
     assert learn_weights([nothing]) == {"first": 1.0, "second": 0.0, "noise": 0.0}
 
 
 def test_the_gate_by_hand():
-    gate = Gate({"a": 1.0, "b": 0.0}, new_user={"a": 0.0, "b": 1.0}, user_pace=5.0)
+    gate = Gate({"a": 1.0, "b": 0.0}, new_user={"a": 0.0, "b": 1.0}, user_half_point=5.0)
     weights = gate.weights(np.array([[0], [5], [20]]), np.zeros(2))
     np.testing.assert_allclose(weights["a"].ravel(), [0, 0.5, 0.8], rtol=1e-6)
     np.testing.assert_allclose(weights["a"] + weights["b"], 1, rtol=1e-6)
@@ -105,9 +107,9 @@ def test_a_gate_without_new_weights_is_plain():
 
 def test_the_gate_that_is_learned_sends_new_users_to_the_right_judge():
     """People well known follow the first opinion, people of whom little is known the second."""
-    usual = HeldOut.of(*made_up(truth=lambda a, b: a))
+    usual = ScoredSplit.of(*made_up(truth=lambda a, b: a))
     object.__setattr__(usual, "n_user", np.full((80, 1), 200))
-    few = HeldOut.of(*made_up(seed=3, truth=lambda a, b: b))
+    few = ScoredSplit.of(*made_up(seed=3, truth=lambda a, b: b))
     object.__setattr__(few, "n_user", np.full((80, 1), 1))
     object.__setattr__(few, "n_item", np.full_like(few.n_item, 50))
     object.__setattr__(usual, "n_item", np.full_like(usual.n_item, 50))
@@ -121,7 +123,7 @@ def test_the_gate_that_is_learned_sends_new_users_to_the_right_judge():
 
 
 def test_a_gate_that_helps_nobody_is_not_taken():
-    usual = HeldOut.of(*made_up(truth=lambda a, b: a))
+    usual = ScoredSplit.of(*made_up(truth=lambda a, b: a))
     known = {"first": 1.0, "second": 0.0, "noise": 0.0}
     assert learn_gate(known, [usual], [usual], [usual]) == Gate(known)
 
@@ -129,15 +131,15 @@ def test_a_gate_that_helps_nobody_is_not_taken():
 def test_a_part_in_front_of_what_nobody_has_met_goes_as_far_as_costs_nothing():
     """Half of the items are unmet. A judge who is right of them may lead; one who is noise must stay behind."""
     counts = np.where(np.arange(120) < 60, 10**9, 0)
-    held = HeldOut.of(*made_up(counts=counts, truth=lambda a, b: a))
+    held = ScoredSplit.of(*made_up(counts=counts, truth=lambda a, b: a))
     known = {"first": 0.7, "second": 0.3, "noise": 0.0}
-    right, wrong = (learn_front(known, [held], part) for part in ("first", "noise"))
+    right, wrong = (learn_cold_item_weight(known, [held], part) for part in ("first", "noise"))
     assert right.new_item == {"first": 1.0, "second": 0.0, "noise": 0.0}
     assert 0 < wrong.new_item["noise"] <= 0.2
     assert (right.known, right.new_user) == (known, None)
     assert right.ndcg([held]).mean() >= Gate(known).ndcg([held]).mean()
-    met = HeldOut.of(*made_up(counts=np.full(120, 10**9), truth=lambda a, b: a))
-    assert learn_front(known, [met], "noise").new_item["noise"] == 1.0  # nothing is unmet, so nothing is lost
+    met = ScoredSplit.of(*made_up(counts=np.full(120, 10**9), truth=lambda a, b: a))
+    assert learn_cold_item_weight(known, [met], "noise").new_item["noise"] == 1.0  # no item is cold
 
 
 def test_the_mean_of_gates():
@@ -146,7 +148,9 @@ def test_the_mean_of_gates():
     mean = mean_gate([first, second])
     assert mean.known == pytest.approx({"a": 0.5, "b": 0.5})
     assert mean.new_user == pytest.approx({"a": 0.8, "b": 0.2})  # the second makes no difference: its known ones
-    assert mean.user_pace == pytest.approx(1.0)
+    assert mean.user_half_point == pytest.approx(1.0)
     assert mean.new_item is None
-    assert mean_gate([first, Gate({"a": 0.5, "b": 0.5}, {"a": 0.0, "b": 1.0}, 9.0)]).user_pace == pytest.approx(3.0)
+    assert mean_gate([first, Gate({"a": 0.5, "b": 0.5}, {"a": 0.0, "b": 1.0}, 9.0)]).user_half_point == pytest.approx(
+        3.0
+    )
     assert mean_gate([Gate({"a": 1.0}), Gate({"a": 1.0})]) == Gate({"a": 1.0})

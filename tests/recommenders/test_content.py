@@ -115,32 +115,32 @@ WORDS = {"a": "red", "b": "blue", "c": "green", "d": "red blue", "e": ""}
 
 def test_a_binary_profile_by_hand():
     # "red" and "blue" are equally rare and so is their sum: the profile points at "d", halfway at "a" and "b".
-    scores = ContentBased().fit(shop({"a": 5, "b": 1}, WORDS)).score([0])[0]
+    scores = ContentBased().fit(shop({"a": 5, "b": 1}, WORDS)).score_indices([0])[0]
     np.testing.assert_allclose(scores, [0.5**0.5, 0.5**0.5, 0, 1, 0], atol=1e-6)
 
 
 def test_a_liked_profile_by_hand():
     # The mean is 3: weights 2, -1, -1, so the profile is (2, -1, -1) / sqrt(6) over red, blue, green rows.
-    scores = ContentBased("liked").fit(shop({"a": 5, "b": 2, "c": 2}, WORDS)).score([0])[0]
+    scores = ContentBased("liked").fit(shop({"a": 5, "b": 2, "c": 2}, WORDS)).score_indices([0])[0]
     np.testing.assert_allclose(scores * 6**0.5, [2, -1, -1, 0.5**0.5, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("rating", [3.0, 0.1])
 def test_equal_ratings_say_nothing_about_what_is_liked(rating):
-    scores = ContentBased("liked").fit(shop(dict.fromkeys("abc", rating), WORDS)).score([0])
+    scores = ContentBased("liked").fit(shop(dict.fromkeys("abc", rating), WORDS)).score_indices([0])
     assert not scores.any()
 
 
 @pytest.mark.parametrize("ratings", [(5, 4, 4), (5, 3, 3), (1, 2, 2)])
 def test_likes_and_dislikes_of_one_text_cancel_out(ratings):
     twins = {"a": "red car", "b": "red car", "c": "red car", "d": "red sky"}
-    scores = ContentBased("liked").fit(shop(dict(zip("abc", ratings, strict=True)), twins)).score([0])
+    scores = ContentBased("liked").fit(shop(dict(zip("abc", ratings, strict=True)), twins)).score_indices([0])
     assert not scores.any()  # and not rounding errors blown up to a profile
 
 
 def test_new_users_items_and_requests_are_cosines():
     model = ContentBased("liked").fit(shop({"a": 5, "b": 1}, WORDS))
-    np.testing.assert_allclose(model.score_new([[("a", 5.0), ("b", 1.0)]]), model.score([0]))
+    np.testing.assert_allclose(model.score_new([[("a", 5.0), ("b", 1.0)]]), model.score_indices([0]))
     np.testing.assert_allclose(model.score_items(["red", "blue blue", "pink", ""]), [[0.5**0.5, -(0.5**0.5), 0, 0]])
     assert model.score_items([]).shape == (1, 0)
     request = model.score_request("Something RED, please")

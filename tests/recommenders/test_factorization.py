@@ -58,7 +58,7 @@ def test_biased_mf_descends_along_the_gradient_of_its_loss():
     assert (model.user_[:, 4] == 1).all()
     assert (model.item_[:, 3] == 1).all()
     expected = r.mean() + b_u[:, None] + b_i + p @ q.T
-    np.testing.assert_allclose(model.score(range(4)), expected.detach(), atol=1e-5)
+    np.testing.assert_allclose(model.score_indices(range(4)), expected.detach(), atol=1e-5)
 
 
 def test_biased_mf_finds_a_planted_product():
@@ -66,7 +66,7 @@ def test_biased_mf_finds_a_planted_product():
     rank_one = 3 + np.outer(rng.choice([-1, 1], 40), rng.choice([-1, 1], 25)) * rng.uniform(0.8, 1.2, (40, 1))
     known = rng.random(rank_one.shape) < 0.6
     model = BiasedMF(factors=2, epochs=80, learning_rate=0.1, l2=0.01, seed=0).fit(dataset(rank_one * known))
-    error = (model.score(range(40)) - rank_one)[~known]
+    error = (model.score_indices(range(40)) - rank_one)[~known]
     assert np.sqrt(np.mean(error**2)) < 0.1
     # The biases alone cannot know it: they miss by about 1.
     assert np.std(rank_one[~known]) > 0.9
@@ -122,13 +122,13 @@ def test_folding_in_solves_for_a_user_as_training_does(met):
     model = ALS(factors=4, l2=0.5, sweeps=3).fit(data)
     model.user_ = model._solve(data.matrix(), model.item_)  # the items moved last; let the users follow
     histories = [[(item, 1.0) for item in np.flatnonzero(row)] for row in met]
-    np.testing.assert_allclose(model.score_new(histories), model.score(range(25)), atol=1e-6)
+    np.testing.assert_allclose(model.score_new(histories), model.score_indices(range(25)), atol=1e-6)
 
 
 def test_als_ranks_the_other_items_of_a_group_first():
     met = np.kron(np.eye(2), np.ones((10, 6)))
     met[0, 0] = met[10, 6] = 0
-    scores = ALS(factors=2, l2=0.1).fit(dataset(met)).score([0, 10])
+    scores = ALS(factors=2, l2=0.1).fit(dataset(met)).score_indices([0, 10])
     assert scores[0, 0] > scores[0, 6:].max() + 0.5
     assert scores[1, 6] > scores[1, :6].max() + 0.5
 
@@ -175,7 +175,7 @@ def test_bpr_learns_a_planted_preference():
     held_out = [(user, user % 8 + 8 * (user // 12)) for user in range(24)]
     for user, item in held_out:
         met[user, item] = 0
-    scores = BPR(factors=4, epochs=60, batch=16).fit(dataset(met)).score(range(24))
+    scores = BPR(factors=4, epochs=60, batch=16).fit(dataset(met)).score_indices(range(24))
     for user, item in held_out:
         strangers = scores[user, 8:] if user < 12 else scores[user, :8]
         assert scores[user, item] > strangers.max()

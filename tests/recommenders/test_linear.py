@@ -59,7 +59,7 @@ def test_ease_equals_the_published_formula(met, data):
     expected = np.eye(8) - p / np.diag(p)
     model = EASE(7).fit(data)
     np.testing.assert_allclose(model.weights_, expected * (1 - np.eye(8)), atol=1e-6)
-    np.testing.assert_allclose(model.score([2, 0]), met[[2, 0]] @ model.weights_, atol=1e-6)
+    np.testing.assert_allclose(model.score_indices([2, 0]), met[[2, 0]] @ model.weights_, atol=1e-6)
 
 
 @pytest.mark.parametrize(("dropout", "l2"), [(0.0, 2.0), (0.65, 5.0)])
@@ -88,8 +88,8 @@ def test_the_denoising_autoencoder_is_the_limit_of_many_dropouts(met, data):
 @pytest.mark.parametrize("model", [EASE(5.0), DenoisingAutoencoder(0.5, 5.0)])
 def test_repeated_interactions_count_once_and_new_users_by_their_history(met, data, model):
     twice = data.with_interactions(pd.concat([data.interactions] * 2))
-    scores = model.fit(data).score(range(30))
-    np.testing.assert_array_equal(model.fit(twice).score(range(30)), scores)
+    scores = model.fit(data).score_indices(range(30))
+    np.testing.assert_array_equal(model.fit(twice).score_indices(range(30)), scores)
     history = [(item, 1.0) for item in np.flatnonzero(met[3])]
     np.testing.assert_allclose(model.score_new([history, history * 2, []]), [scores[3], scores[3], np.zeros(8)])
 

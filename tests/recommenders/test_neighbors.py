@@ -73,27 +73,27 @@ def test_no_neighbours_is_an_error(model):
 
 
 def test_user_neighbours_by_hand():
-    scores = UserKNN(k=10).fit(dataset(MET)).score(range(5))
+    scores = UserKNN(k=10).fit(dataset(MET)).score_indices(range(5))
     np.testing.assert_allclose(scores[0], [THIRD, THIRD + HALF, THIRD + HALF, 0], atol=1e-6)
     assert not scores[3:].any()  # the only reader of item 3, and the reader of nothing
-    nearest = UserKNN(k=1).fit(dataset(MET)).score([0, 1])
+    nearest = UserKNN(k=1).fit(dataset(MET)).score_indices([0, 1])
     np.testing.assert_allclose(nearest, [[THIRD, THIRD, THIRD, 0], [THIRD, 2 * THIRD, THIRD, 0]], atol=1e-6)
 
 
 def test_item_neighbours_by_hand():
     # Items 0, 1, 2 were met by users {0, 1}, {0, 1, 2}, {1, 2}.
-    scores = ItemKNN(k=10).fit(dataset(MET)).score(range(5))
+    scores = ItemKNN(k=10).fit(dataset(MET)).score_indices(range(5))
     np.testing.assert_allclose(scores[0], [THIRD, THIRD, HALF + THIRD, 0], atol=1e-6)
     assert not scores[3:].any()
     # With one neighbor an item: item 2's is item 1, so item 0 of user 0's history no longer counts for it.
-    np.testing.assert_allclose(ItemKNN(k=1).fit(dataset(MET)).score([0]), [[THIRD, THIRD, THIRD, 0]], atol=1e-6)
+    np.testing.assert_allclose(ItemKNN(k=1).fit(dataset(MET)).score_indices([0]), [[THIRD, THIRD, THIRD, 0]], atol=1e-6)
 
 
 @given(arrays(bool, (6, 5)).filter(np.any), st.integers(1, 5))
 def test_an_item_is_scored_by_its_own_neighbours_not_by_those_it_is_a_neighbour_of(met, k):
     similarity = cosine_neighbours(sparse.csr_array(met.T.astype(float)), k)  # row i: the neighbors of i
     expected = [[sum(similarity[i, j] for j in np.flatnonzero(row)) for i in range(5)] for row in met]
-    np.testing.assert_allclose(ItemKNN(k).fit(dataset(met)).score(range(6)), expected, atol=1e-6)
+    np.testing.assert_allclose(ItemKNN(k).fit(dataset(met)).score_indices(range(6)), expected, atol=1e-6)
 
 
 @given(arrays(bool, (7, 5)).filter(np.any), st.integers(1, 8), st.sampled_from([0.0, 1.5]))
@@ -111,7 +111,7 @@ def test_a_copy_of_a_user_meets_the_user_and_the_same_neighbours(met, k, shrink)
 def test_a_copy_scores_as_the_user_does_plus_the_users_own_row():
     model = UserKNN(k=20).fit(dataset(MET))
     copy = model.score_new([[(0, 5.0), (1, 5.0)]])[0]
-    np.testing.assert_allclose(copy, model.score([0])[0] + MET[0], atol=1e-6)
+    np.testing.assert_allclose(copy, model.score_indices([0])[0] + MET[0], atol=1e-6)
 
 
 # ---- ratings ----
@@ -140,9 +140,9 @@ def direct_baseline(data: Dataset, damping: float) -> np.ndarray:
 @pytest.mark.parametrize("damping", [0.0, 5.0])
 def test_the_baseline_converges_to_the_least_squares_solution(rated, damping):
     model = Baseline(item_damping=damping, user_damping=damping, sweeps=500).fit(rated)
-    np.testing.assert_allclose(model.score(range(20)), direct_baseline(rated, damping), rtol=1e-5)
+    np.testing.assert_allclose(model.score_indices(range(20)), direct_baseline(rated, damping), rtol=1e-5)
     pairs = np.array([3, 3, 19]), np.array([11, 0, 5])
-    np.testing.assert_allclose(model.predict(*pairs), direct_baseline(rated, damping)[pairs], rtol=1e-5)
+    np.testing.assert_allclose(model.predict_indices(*pairs), direct_baseline(rated, damping)[pairs], rtol=1e-5)
 
 
 def test_the_two_dampings_pull_at_their_own_side(rated):
@@ -155,13 +155,13 @@ def test_the_two_dampings_pull_at_their_own_side(rated):
 @pytest.mark.filterwarnings("error")
 def test_without_damping_an_unrated_item_has_no_bias():
     model = Baseline(item_damping=0, user_damping=0).fit(dataset(np.column_stack([MET * 3, np.zeros(5, int)])))
-    assert np.isfinite(model.score(range(5))).all()
+    assert np.isfinite(model.score_indices(range(5))).all()
     assert model.user_bias_[4] == model.item_bias_[4] == 0
 
 
 def slow_baseline_knn(data: Dataset, k: int, shrink: float) -> np.ndarray:
     """The docstring's formula in loops."""
-    base = Baseline().fit(data).score(range(data.n_users)).astype(float)
+    base = Baseline().fit(data).score_indices(range(data.n_users)).astype(float)
     latest = data.matrix("rating").tocoo()
     rest = {(u, i): r - base[u, i] for u, i, r in zip(*latest.coords, latest.data.astype(float), strict=True)}
     raters = [{u for u, i in rest if i == item} for item in range(data.n_items)]
@@ -186,9 +186,9 @@ def slow_baseline_knn(data: Dataset, k: int, shrink: float) -> np.ndarray:
 def test_baseline_knn_equals_the_formula(rated, k, shrink):
     model = BaselineKNN(k, shrink).fit(rated)
     expected = slow_baseline_knn(rated, k, shrink)
-    np.testing.assert_allclose(model.score(range(20)), expected, rtol=1e-4)
+    np.testing.assert_allclose(model.score_indices(range(20)), expected, rtol=1e-4)
     users, items = np.divmod(np.random.default_rng(0).permutation(240), 12)
-    np.testing.assert_allclose(model.predict(users, items), expected[users, items], rtol=1e-4)
+    np.testing.assert_allclose(model.predict_indices(users, items), expected[users, items], rtol=1e-4)
 
 
 def test_baseline_knn_takes_the_latest_of_repeated_ratings(rated):
@@ -208,7 +208,7 @@ def test_without_shrinking_items_that_share_no_user_are_no_neighbours():
     model = BaselineKNN(shrink=0).fit(data)
     assert np.isfinite(model.similarity_).all()
     assert not model.similarity_[2, :2].any()
-    np.testing.assert_allclose(model.score(range(3)), slow_baseline_knn(data, 40, 1e-12), rtol=1e-4)
+    np.testing.assert_allclose(model.score_indices(range(3)), slow_baseline_knn(data, 40, 1e-12), rtol=1e-4)
 
 
 def test_baseline_knn_uses_the_baseline_it_is_given(rated):

@@ -6,13 +6,7 @@ import pytest
 import torch
 
 from llmrec_lite import Dataset
-from llmrec_lite.compute import pick_device
 from llmrec_lite.recommenders.neural import NeuMF, NeuMFNet
-
-
-def test_auto_takes_what_there_is_and_a_name_is_kept():
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert pick_device("cpu") == torch.device("cpu")
 
 
 def test_the_network_gives_a_logit_a_pair_and_equals_its_formula():
@@ -47,7 +41,7 @@ def test_it_learns_a_planted_preference(groups):
     model = NeuMF(factors=8, n_epochs=60, learning_rate=0.01, batch_size=32, dropout=0.1).fit(data)
     assert model.losses_[-1] < 0.5 * model.losses_[0]
     assert len(model.losses_) == 60
-    scores = model.score(range(24))
+    scores = model.score_indices(range(24))
     for user, item in held_out:
         strangers = scores[user, 8:] if user < 12 else scores[user, :8]
         assert scores[user, item] > strangers.max()
@@ -55,8 +49,8 @@ def test_it_learns_a_planted_preference(groups):
 
 def test_scores_are_the_networks_logits_without_dropout(groups):
     model = NeuMF(factors=4, n_epochs=1, dropout=0.9).fit(groups[0])
-    scores = model.score([5, 1])
-    np.testing.assert_array_equal(model.score([5, 1]), scores)
+    scores = model.score_indices([5, 1])
+    np.testing.assert_array_equal(model.score_indices([5, 1]), scores)
     with torch.no_grad():
         logits = model.net_(torch.full((16,), 1), torch.arange(16))
     np.testing.assert_allclose(scores[1], logits, atol=1e-6)

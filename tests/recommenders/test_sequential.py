@@ -58,7 +58,7 @@ def test_the_decayed_bigram_by_hand():
     # a is followed by b (d 1), by c (d 2: 0.5) and in the second walk by c (d 1); b by c; c and d by nothing.
     expected = [[0, 1 / 2.5, 1.5 / 2.5, 0], [0, 0, 1, 0], [0] * 4, [0] * 4]
     np.testing.assert_allclose(model.follows_, expected, atol=1e-7)
-    scores = model.score([0, 1, 2])
+    scores = model.score_indices([0, 1, 2])
     np.testing.assert_allclose(scores[0], [0, 0, 0.5, 0], atol=1e-7)  # c says nothing, b is one step back
     np.testing.assert_allclose(scores[1], [0, 0.2, 0.3, 0], atol=1e-7)
     np.testing.assert_allclose(scores[2], [0, 0, 1, 0], atol=1e-7)
@@ -203,7 +203,7 @@ def test_a_cycle_is_learned_by_heart(make, name, loss):
     model = make(name, loss=loss, **settings).fit(data)
     assert model.losses_[-1] < 0.2 * model.losses_[0]
     ends = [data.sequences()[user][-1] for user in range(5)]
-    assert model.score(range(5)).argmax(1).tolist() == [(end + 1) % 6 for end in ends]
+    assert model.score_indices(range(5)).argmax(1).tolist() == [(end + 1) % 6 for end in ends]
     assert model.score_new([[("c", 1.0), ("d", 1.0), ("e", 1.0)]]).argmax() == 5
 
 
@@ -256,7 +256,7 @@ def test_only_the_last_items_are_read(make, name):
 @pytest.mark.parametrize("name", MODELS)
 def test_users_without_history_or_with_one_item_are_scored(make, name):
     model = make(name).fit(walks("abc", "", "b"))
-    scores = model.score([0, 1, 2])
+    scores = model.score_indices([0, 1, 2])
     assert np.isfinite(scores).all()
     np.testing.assert_allclose(scores[1:], model.score_new([[], [("b", 1.0)]]), atol=1e-6)
     assert abs(scores[1] - scores[2]).max() > 1e-6
@@ -281,7 +281,7 @@ def test_a_failed_fit_is_no_fit(make):
     with pytest.raises(ValueError, match="no user has two interactions"):
         model.fit(walks("a", "b"))
     with pytest.raises(NotFittedError):
-        model.score([0])
+        model.score_indices([0])
 
 
 def test_bad_settings_are_named():
