@@ -26,7 +26,7 @@ book: $(READY)  ## set up, execute every chapter, build the site (FRESH=1 forget
 
 test: $(READY) lint types  ## set up and run every test (the site is built clean and read in a browser)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not site"
-	$(BIN)/python -m pytest -m site
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m site
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
@@ -66,7 +66,7 @@ results-check: $(READY)  ## compute a few rows of every committed result again, 
 	$(BIN)/python -m book.experiments check --all
 
 gpu: $(READY)  ## the tests that need CUDA, and how much faster training is there (writes book/results/gpu_speed.json)
-	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m pytest -m gpu -rs
 	$(BIN)/python -m book.experiments run gpu_speed
 
 assignments: $(READY)  ## the student versions of the assignments, without solutions, in _build/assignments

@@ -1,5 +1,6 @@
 """What several test modules share: the real data once a session, and a small made-up crowd."""
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,25 @@ from llmrec_lite import Dataset, load_movielens
 # The same examples on every machine, however slow it is.
 settings.register_profile("llmrec", deadline=None, derandomize=True)
 settings.load_profile("llmrec")
+
+# The same numbers on every machine: device="auto" is the CPU, in child processes too, except in tests for CUDA.
+os.environ.setdefault("LLMREC_DEVICE", "cpu")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in gpu:
+                item.add_marker(pytest.mark.skip(reason="needs CUDA, and torch finds none here"))
+
+
+@pytest.fixture(autouse=True)
+def _device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("gpu"):
+        monkeypatch.delenv("LLMREC_DEVICE")
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ def recommend(
     if as_json:
         print(json.dumps(json.loads(found.to_json(orient="records")), ensure_ascii=False, indent=1))
         return
-    someone = "somebody who likes " + ", ".join(likes) if likes else f"somebody who says {request!r}"
+    someone = "a user who likes " + ", ".join(likes) if likes else f"a user who asks for {request!r}"
     whom = escape(f"user {user}" if user else someone)
     table = Table("", "item", "genres", "score", title=f"For {whom} ({model})", title_justify="left")
     for row in found.itertuples():

@@ -1,17 +1,24 @@
-"""Grading with nbgrader, to find out whether a grader tells right answers from wrong ones.
+"""Grading, to find out whether a grader tells right answers from wrong ones.
 
-Wrong answers are kept in percent format: ``# %% grade_id | why a student would write this`` and, below, the
-code that replaces the whole solution cell of that grade_id. The n-th wrong answers of all questions make one
-submission, in which every other cell keeps the right solution: so few notebooks are executed.
+nbgrader grades what a student hands in. A wrong answer is only executed: the cells that every question shares, the
+answer in place of its solution cell, and the test cell, which has to raise (nbgrader then gives no points).
+
+Wrong answers are kept in ``wrong/NN_name.diff``: ``# %% grade_id | why a student would write this`` and, below, the
+code that replaces the solution cell of that grade_id, or a patch of it: hunks of a unified diff (lines that begin with
+a space, ``-`` or ``+``), with ``@@`` between two hunks and without line numbers, so that the old lines of a hunk must
+stand exactly once in the solution.
 """
 
+import contextlib
+import io
 import re
-from collections import Counter
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+from nbformat import NotebookNode
 from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde
 from nbgrader.coursedir import CourseDirectory
@@ -41,7 +48,7 @@ class Graded(NamedTuple):
 
 
 class Course:
-    """One assignment in a course folder of nbgrader."""
+    """One assignment in a course folder of nbgrader, which several assignments can share."""
 
     def __init__(self, source: Path, folder: Path) -> None:
         self.name, self.folder = source.stem, folder
@@ -91,48 +98,90 @@ class Course:
         marked = {line for line in shown if re.search("(BEGIN|END) (SOLUTION|HIDDEN TESTS)", line)}
         return (secret - given) & shown | marked
 
-    def faults(self, student: str, wrong: Mapping[str, Wrong]) -> list[str]:
-        """Grade the right solution with some answers (by test cell) replaced by wrong ones; say what went wrong."""
-        graded = self.grade(student, self.right | {answer.cell: answer.code for answer in wrong.values()})
-        found = []
-        for test, points in graded.points.items():
-            if test not in wrong and graded.scores[test] < points:
-                found.append(f"{test} takes points for an answer to another question, or for the solution")
-            elif test in wrong and graded.scores[test] > 0:
-                found.append(f"{test} accepts the wrong answer {wrong[test].why!r}")
-            elif test in wrong and graded.errors.get(test, "no error") in {"no error", *SLIPS}:
-                found.append(f"{test} fails with {graded.errors.get(test)} on {wrong[test].why!r}: mend the answer")
-        cells = [name for name in graded.errors if name not in self.tests]
-        return found + [f"the cell {name} raises {graded.errors[name]}" for name in cells]
-
 
 def _outside(source: str) -> str:
     return re.sub(r"(?ms)^[^\n]*BEGIN (SOLUTION|HIDDEN TESTS).*?END \1[^\n]*$", "", source)
 
 
-def read_wrong(path: Path) -> list[Wrong]:
-    """Return the wrong answers of a file in percent format (none if there is no file)."""
+def read_wrong(path: Path, notebook: NotebookNode) -> list[Wrong]:
+    """Return the wrong answers to an assignment, patches applied to its solutions (none if there is no file).
+
+    Raises:
+        ValueError: an answer has no cell, no reason, no code, or its patch does not fit.
+    """
     parts = re.split(r"(?m)^# %% +", path.read_text("utf-8"))[1:] if path.exists() else []
+    right = {
+        name: [line for line in cell.source.splitlines() if not re.search("(BEGIN|END) SOLUTION", line)]
+        for name, cell in solutions(notebook).items()
+    }
     found = []
     for part in parts:
         title, _, code = part.partition("\n")
-        cell, bar, why = title.partition("|")
-        if not (bar and why.strip() and code.strip()):
+        cell, why = (text.strip() for text in (title + "|").split("|")[:2])
+        if not (cell in right and why and code.strip()):
             raise ValueError(f"{path}: write '# %% grade_id | why' and code below, not {title!r}")
-        found.append(Wrong(cell.strip(), why.strip(), code.strip()))
+        if code.startswith((" ", "+", "-")):
+            try:
+                code = patched(right[cell], code.rstrip().splitlines())
+            except ValueError as error:
+                raise ValueError(f"{path}: {title}: {error}") from None
+        found.append(Wrong(cell, why, code.strip()))
     return found
 
 
-def pack(wrong: list[Wrong], tests: Mapping[str, object]) -> list[dict[str, Wrong]]:
-    """Put the n-th wrong answers of all questions into one submission, by test cell."""
-    seen: Counter[str] = Counter()
-    submissions: list[dict[str, Wrong]] = []
-    for answer in wrong:
-        test = test_of(answer.cell, tests)
-        if test is None:
-            raise ValueError(f"no test cell grades {answer.cell!r} ({answer.why}): the tests are {sorted(tests)}")
-        if seen[test] == len(submissions):
-            submissions.append({})
-        submissions[seen[test]][test] = answer
-        seen[test] += 1
-    return submissions
+def patched(lines: list[str], patch: list[str]) -> str:
+    """Apply the hunks of a patch.
+
+    Raises:
+        ValueError: the old lines of a hunk do not stand exactly once in ``lines``, or two hunks overlap.
+    """
+    places = []
+    for hunk in "\n".join(patch).split("\n@@\n"):
+        old, new = ([line[1:] for line in hunk.splitlines() if line[:1] != mark] for mark in "+-")
+        at = [i for i in range(len(lines) - len(old) + 1) if lines[i : i + len(old)] == old]
+        if not old or len(at) != 1:
+            raise ValueError(f"the old lines of a hunk stand {len(at)} times in the solution: {old}")
+        places.append((at[0], at[0] + len(old), new))
+    done = 0
+    result: list[str] = []
+    for start, end, new in sorted(places):
+        if start < done:
+            raise ValueError("two hunks overlap")
+        result += lines[done:start] + new
+        done = end
+    return "\n".join(result + lines[done:])
+
+
+def execute(notebook: NotebookNode, answer: Wrong) -> dict[str, str]:
+    """Execute the cells that the question of an answer needs; return the exceptions' names by cell.
+
+    Questions are independent (book.tools.checks sees to it), so that the others' cells are left out.
+    """
+    tests = graders(notebook)
+    test = test_of(answer.cell, tests)
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    errors = {}
+    for index, cell in enumerate(cell for cell in notebook.cells if cell.cell_type == "code"):
+        name = grade_id(cell)
+        question = name if name in tests else test_of(name, tests)
+        if question in (None, test):
+            source = answer.code if name == answer.cell else cell.source
+            try:
+                with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+                    exec(compile(source, name or f"cell {index + 1}", "exec"), namespace)
+            except Exception as error:
+                errors[name or f"cell {index + 1}"] = type(error).__name__
+    return errors
+
+
+def faults(notebook: NotebookNode, answer: Wrong) -> list[str]:
+    """Say why a wrong answer is not simply rejected by the test cell of its question."""
+    test = test_of(answer.cell, graders(notebook))
+    errors = execute(notebook, answer)
+    error = errors.pop(test or "", None)
+    found = [f"{name} raises {raised} on {answer.why!r}" for name, raised in errors.items()]
+    if error is None:
+        found.append(f"{test} accepts the wrong answer {answer.why!r}")
+    elif error in SLIPS:
+        found.append(f"{test} fails with {error} on {answer.why!r}: mend the answer")
+    return found

@@ -1,6 +1,8 @@
 import json
+import multiprocessing
 import os
 import threading
+import time
 import urllib.request
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from book.tools import site
 from book.tools.site_checks import check_html
 from llmrec_lite import assets
+from tests.book.conftest import built_once
 
 GOOD = """<!DOCTYPE html><html lang="en"><head><title>t</title><link rel="stylesheet" href="a.css"></head>
 <body data-default-mode="auto"><h1 id="top">t</h1><a href="#top">up</a><a href="sub/b.html#there">b</a>
@@ -246,3 +249,32 @@ def test_serving_needs_a_site_and_a_free_port(pages, tmp_path):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def _take_site(shared, fails, results):
+    def build():
+        with (shared / "builds").open("a") as log:
+            log.write("x")
+        time.sleep(0.2)
+        if fails:
+            raise site.SiteError("cell 3")
+        return shared / "html"
+
+    try:
+        results.put(str(built_once(shared, build)))
+    except site.SiteError as error:
+        results.put(str(error))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_several_processes_build_the_site_once(tmp_path, fails):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    processes = [context.Process(target=_take_site, args=(tmp_path, fails, results)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    found = {results.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join()
+    assert found == {"SiteError: cell 3" if fails else str(tmp_path / "html")}
+    assert (tmp_path / "builds").read_text() == "x"

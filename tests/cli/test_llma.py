@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from llmrec_lite import cli
+from llmrec_lite.cli import main as cli
 from llmrec_lite.llma import LLMA
 
 
@@ -56,7 +56,7 @@ def test_recommend_with_it(model):
     assert [row["rank"] for row in found] == [1, 2, 3, 4]
     assert all(row["item_id"].startswith("sku/") and row["reason"].endswith(".") for row in found)
     table = run("recommend", "--model", model, "--likes", "item sku/3", "-k", 2).output
-    assert "somebody who likes item sku/3" in table
+    assert "a user who likes item sku/3" in table
     assert "why" in table
 
 
@@ -71,7 +71,7 @@ def test_what_the_model_does_not_know_is_left_out_and_said(model, shop, tmp_path
     pd.concat([later, more]).to_csv(tmp_path / "more.csv", index=False)
     result = run("evaluate", "--model", model, "--test", tmp_path / "more.csv", "--json")
     assert result.exit_code == 0
-    left_out = "1 of users that the model has not met, 1 of items that it has not met"
+    left_out = "1 of unknown users, 1 of unknown items"
     assert result.stderr.strip().endswith(f"Left out: {left_out}.")
     more.to_csv(tmp_path / "unknown.csv", index=False)
     with pytest.raises(ValueError, match="write ids as in the training data, such as user 'client-0'"):
@@ -83,7 +83,7 @@ def test_what_the_model_was_fitted_on_does_not_count_as_missed(model, shop, tmp_
     pd.concat([later, before]).to_csv(tmp_path / "both.csv", index=False)
     files = shop / "later.csv", tmp_path / "both.csv"
     alone, both = (run("evaluate", "--model", model, "--test", path, "--json") for path in files)
-    assert "Left out: 40 that it was fitted on." in both.stderr
+    assert "Left out: 40 that the model was fitted on." in both.stderr
     assert both.stdout == alone.stdout
     before.to_csv(tmp_path / "before.csv", index=False)
     with pytest.raises(ValueError, match="fitted on all of its 40 interactions"):
