@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.special import ndtr
-from sklearn.base import BaseEstimator
 
 from llmrec_lite.data import LIKED, Dataset
 from llmrec_lite.errors import SettingError
@@ -27,7 +26,7 @@ AUTOENCODERS = ((0.5, 200.0), (0.65, 700.0), (0.8, 2e3), (0.9, 5e3), (0.95, 1e4)
 MIN_USERS = 10  # that a setting may be chosen by
 
 
-class ColdStartRecommender(BaseRecommender, BaseEstimator):
+class ColdStartRecommender(BaseRecommender):
     """Recommender for users who are not in the data, from a handful of ratings and without training.
 
     Ratings are predicted by the posterior of `BayesianMF`; the next interaction is ranked by `ColdStartRanker`. Some

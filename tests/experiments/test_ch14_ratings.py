@@ -150,7 +150,7 @@ def test_people_of_several_folds_are_drawn_once():
 def test_groups_are_judged_by_people_outside_the_support():
     data = log(30)
     members = np.arange(30) < 15
-    errors = group_errors(data, np.zeros((50, 2)), members)
+    errors = group_errors(data, np.random.default_rng(0).normal(size=(50, 2)), members)
     assert set(errors) == {(k, weight) for k in SUPPORTS for weight in GROUP_WEIGHTS}
     supports = [np.random.default_rng(seed).permutation(15)[: max(SUPPORTS)] for seed in range(3)]
     judged = set().union(*(set(range(15)) - set(support.tolist()) for support in supports))
