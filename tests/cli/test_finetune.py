@@ -17,8 +17,8 @@ from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from llmrec_lite import Dataset
-from llmrec_lite.cli import main as cli
 from llmrec_lite.cli import finetune_job
+from llmrec_lite.cli import main as cli
 from llmrec_lite.cli.finetune_job import load_finetuned, text_parts
 from llmrec_lite.errors import DivergedError, ModelFileError, OutOfMemoryError, SettingError
 from llmrec_lite.language.auc import auc_interval

@@ -230,3 +230,21 @@ def test_what_cannot_be_is_said():
         encoder(torch.zeros(1, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"outside the vocabulary 0\.\.4"):
         encoder(torch.tensor([[5]]))
+
+
+def test_one_head_is_an_attention(generator):
+    ours, theirs = MultiHeadAttention(6, 1), nn.MultiheadAttention(6, 1, batch_first=True)
+    _copy(ours, theirs)
+    x = torch.randn(2, 3, 6, generator=generator)
+    torch.testing.assert_close(ours(x), theirs(x, x, x)[0])
+
+
+def test_embeddings_start_small_and_dropout_falls_on_them():
+    encoder = TransformerEncoder(400, d=32, heads=2, layers=0, d_ff=8, max_length=300, dropout=0.5)
+    for table in (encoder.embed, encoder.place):
+        assert table.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    tokens = torch.arange(300)[None]
+    assert torch.equal(encoder.eval()(tokens), encoder(tokens))
+    torch.manual_seed(0)
+    kept = encoder.train()(tokens)
+    assert not torch.allclose(kept, encoder.eval()(tokens))
