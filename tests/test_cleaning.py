@@ -162,3 +162,10 @@ def test_movielens_has_no_problem_but_bursts(movielens):
     _, ratings, start = bursts.iloc[0]
     times = movielens.interactions.groupby("user_id")["timestamp"].get_group(bursts["user_id"].iloc[0])
     assert times.between(start, start + 60).sum() == ratings
+
+
+def test_problems_are_numbered_from_zero_in_the_order_of_the_rows():
+    log = pd.DataFrame({"user_id": [1, 1, 1], "item_id": [1, 1, 2], "rating": [1.0, 1.0, np.nan], "timestamp": 0})
+    problems = find_problems(log)
+    assert problems["row"].tolist() == [2, 3]
+    assert problems.index.tolist() == [0, 1]

@@ -368,3 +368,17 @@ def test_movielens_recommends_to_everybody(movielens, model):
     assert len(lists) == 9430
     seen = movielens.interactions.merge(lists, on=["user_id", "item_id"])
     assert seen.empty
+
+
+def test_ids_that_become_whole_numbers_do_so_in_a_copy():
+    log = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]})
+    items, users = pd.DataFrame({"item_id": [1.0, 2.0]}), pd.DataFrame({"user_id": [1.0, 2.0]})
+    data = Dataset.from_frames(log, items, users)
+    assert data.items["item_id"].dtype.kind == data.users["user_id"].dtype.kind == "i"
+    assert items["item_id"].dtype == users["user_id"].dtype == float
+
+
+def test_absent_times_are_zero_and_absent_ratings_one():
+    data = Dataset.from_frames(pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]}))
+    assert data.interactions["timestamp"].tolist() == [0, 0]
+    assert data.interactions["rating"].tolist() == [1.0, 1.0]

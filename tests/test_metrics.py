@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
 from llmrec_lite import metrics
+from llmrec_lite.errors import SettingError
 from llmrec_lite.metrics import RANKING_METRICS, average_precision_at_k
 
 BEYOND = {
@@ -223,3 +224,10 @@ def test_yes_or_no_equals_scikit_learn(pairs):
 def test_arrays_that_do_not_match_are_refused(name, arrays):
     with pytest.raises(ValueError, match="two equally long, non-empty arrays"):
         getattr(metrics, name)(*arrays)
+
+
+def test_an_item_that_is_not_there_is_refused_beside_one_that_is():
+    relevant = sparse.csr_array(np.array([[0, 0, 0], [0, 1, 0]]))
+    for lists in ([[0, 4], [1, 2]], [[4, 0], [1, 2]]):
+        with pytest.raises(SettingError, match="4"):
+            metrics.hits_at_k(np.array(lists), relevant, 2)

@@ -10,11 +10,13 @@ stand exactly once in the solution.
 """
 
 import contextlib
+import copy
 import io
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import NamedTuple
 
 import nbformat
@@ -152,36 +154,64 @@ def patched(lines: list[str], patch: list[str]) -> str:
     return "\n".join(result + lines[done:])
 
 
-def execute(notebook: NotebookNode, answer: Wrong) -> dict[str, str]:
-    """Execute the cells that the question of an answer needs; return the exceptions' names by cell.
+def execute(notebook: NotebookNode, wrong: Sequence[Wrong]) -> list[dict[str, str]]:
+    """Execute an assignment with wrong answers; return the exceptions' names by cell, a dict for each answer.
 
-    Questions are independent (book.tools.checks sees to it), so that the others' cells are left out.
+    The cells that no question owns run once. Each answer finds a copy of what those before its question have made, and
+    runs with them up to its test cell; other questions are left out, as questions are independent
+    (book.tools.checks.assignments).
     """
     tests = graders(notebook)
-    test = test_of(answer.cell, tests)
-    namespace: dict[str, object] = {"__name__": "__main__"}
-    errors = {}
-    for index, cell in enumerate(cell for cell in notebook.cells if cell.cell_type == "code"):
-        name = grade_id(cell)
-        question = name if name in tests else test_of(name, tests)
-        if question in (None, test):
-            source = answer.code if name == answer.cell else cell.source
-            try:
-                with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
-                    exec(compile(source, name or f"cell {index + 1}", "exec"), namespace)
-            except Exception as error:
-                errors[name or f"cell {index + 1}"] = type(error).__name__
-    return errors
+    cells = [
+        (name or f"cell {index + 1}", name if name in tests else test_of(name, tests), cell.source)
+        for index, cell in enumerate(notebook.cells)
+        if cell.cell_type == "code"
+        for name in [grade_id(cell)]
+    ]
+    shared: dict[str, object] = {"__name__": "__main__"}
+    shared_errors: dict[str, str] = {}
+    errors: dict[Wrong, dict[str, str]] = {}
+    asked = set()
+    for start, (name, question, source) in enumerate(cells):
+        if question is None:
+            shared_errors |= _run(name, source, shared)
+        elif question not in asked:
+            asked.add(question)
+            end = next(index for index, (other, *_) in enumerate(cells) if other == question)
+            for answer in wrong:
+                if test_of(answer.cell, tests) != question:
+                    continue
+                namespace, errors[answer] = _copied(shared), dict(shared_errors)
+                for other, owner, code in cells[start : end + 1]:
+                    if owner in (None, question):
+                        errors[answer] |= _run(other, answer.code if other == answer.cell else code, namespace)
+    return [errors[answer] for answer in wrong]
 
 
-def faults(notebook: NotebookNode, answer: Wrong) -> list[str]:
-    """Say why a wrong answer is not simply rejected by the test cell of its question."""
-    test = test_of(answer.cell, graders(notebook))
-    errors = execute(notebook, answer)
-    error = errors.pop(test or "", None)
-    found = [f"{name} raises {raised} on {answer.why!r}" for name, raised in errors.items()]
-    if error is None:
-        found.append(f"{test} accepts the wrong answer {answer.why!r}")
-    elif error in SLIPS:
-        found.append(f"{test} fails with {error} on {answer.why!r}: mend the answer")
+def _run(name: str, source: str, namespace: dict[str, object]) -> dict[str, str]:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+            exec(compile(source, name, "exec"), namespace)
+    except Exception as error:
+        return {name: type(error).__name__}
+    return {}
+
+
+def _copied(namespace: dict[str, object]) -> dict[str, object]:
+    """Copy what an answer could change; modules, functions and classes stay the same."""
+    fixed = (ModuleType, FunctionType, BuiltinFunctionType, type)
+    return {k: v if k == "__builtins__" or isinstance(v, fixed) else copy.deepcopy(v) for k, v in namespace.items()}
+
+
+def faults(notebook: NotebookNode, wrong: Sequence[Wrong]) -> list[str]:
+    """Say which wrong answers are not simply rejected by the test cell of their question, and why."""
+    found = []
+    for answer, errors in zip(wrong, execute(notebook, wrong), strict=True):
+        test = test_of(answer.cell, graders(notebook))
+        error = errors.pop(test or "", None)
+        found += [f"{name} raises {raised} on {answer.why!r}" for name, raised in errors.items()]
+        if error is None:
+            found.append(f"{test} accepts the wrong answer {answer.why!r}")
+        elif error in SLIPS:
+            found.append(f"{test} fails with {error} on {answer.why!r}: mend the answer")
     return found

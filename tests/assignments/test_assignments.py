@@ -60,7 +60,7 @@ def test_wrong_answers_score_nothing(source: Path) -> None:
     wrong = read_wrong(WRONG / f"{source.stem}.diff", notebook)
     assert len(wrong) >= MIN_WRONG
     assert {grader_of(answer.cell, graders(notebook)) for answer in wrong} == set(graders(notebook))
-    assert [fault for answer in wrong for fault in faults(notebook, answer)] == []
+    assert faults(notebook, wrong) == []
 
 
 def test_every_file_of_wrong_answers_has_its_assignment() -> None:
@@ -127,7 +127,7 @@ def test_an_empty_answer_to_a_careless_question_scores(made_up: Course) -> None:
     ],
 )
 def test_the_harness_finds_bad_graders_and_bad_answers(made_up: Course, answer: Wrong, expected: list[str]) -> None:
-    assert faults(made_up.source, answer) == expected
+    assert faults(made_up.source, [answer]) == expected
 
 
 def test_the_harness_finds_leaks(made_up: Course) -> None:

@@ -236,3 +236,20 @@ def test_link_prediction_names_the_questions():
         "hits@3": 0.5,
         "hits@10": 0.75,
     }
+
+
+@pytest.mark.parametrize("d", [4, 64])
+def test_vectors_start_with_length_one(d):
+    net = KnowledgeNet(2000, 2000, d, "distmult")
+    for table in (net.entity, net.relation):
+        assert table.weight.std().item() == pytest.approx(d**-0.5, rel=0.05)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_facts():
+    """A learning rate of almost 0 leaves the vectors, and so the loss, where they start."""
+    graph = families()
+    losses = [
+        KnowledgeEmbedding(d=8, epochs=1, batch=batch, learning_rate=1e-12, dropout=0.0).fit(graph).losses_[0]
+        for batch in (8, 10_000)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)

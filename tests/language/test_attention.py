@@ -203,3 +203,21 @@ def test_the_seed_alone_decides_the_first_weights():
 def test_an_unknown_norm_is_named():
     with pytest.raises(ValueError, match="not 'middle'"):
         TransformerBlock(4, 2, 8, norm="middle")  # type: ignore[arg-type]
+
+
+def test_one_head_is_an_attention(generator):
+    ours, theirs = MultiHeadAttention(6, 1), nn.MultiheadAttention(6, 1, batch_first=True)
+    _copy(ours, theirs)
+    x = torch.randn(2, 3, 6, generator=generator)
+    torch.testing.assert_close(ours(x), theirs(x, x, x)[0])
+
+
+def test_embeddings_start_small_and_dropout_falls_on_them():
+    encoder = TransformerEncoder(400, dim=32, heads=2, layers=0, d_ff=8, max_length=300, dropout=0.5)
+    for table in (encoder.embed, encoder.pos_embedding):
+        assert table.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    tokens = torch.arange(300)[None]
+    assert torch.equal(encoder.eval()(tokens), encoder(tokens))
+    torch.manual_seed(0)
+    kept = encoder.train()(tokens)
+    assert not torch.allclose(kept, encoder.eval()(tokens))

@@ -254,3 +254,16 @@ def test_the_fingerprint_sees_frozen_weights_and_nothing_else():
     with torch.no_grad():
         model.down.weight[0, 0] += 1e-6
     assert base_fingerprint(model) != before
+
+
+def test_rank_one_is_a_rank():
+    layer = LoRALinear(nn.Linear(3, 2), rank=1)
+    assert (layer.A.shape, layer.B.shape) == ((1, 3), (2, 1))
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 2))
+    (tmp_path / "taken" / "file").mkdir(parents=True)  # a folder cannot be replaced by a file
+    with pytest.raises((ModelFileError, OSError)):
+        save_adapter(model, tmp_path / "taken")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]

@@ -12,6 +12,7 @@ from llmrec_lite import Dataset
 from llmrec_lite.llma import LLMA
 from llmrec_lite.llma.cold_start import ColdStartFusion, _later_interactions
 from llmrec_lite.llma.explain import contributions, leave_one_out, reasons
+from llmrec_lite.llma.weights import Gate
 from llmrec_lite.meta.tasks import SHOTS
 
 
@@ -143,3 +144,48 @@ def test_where_cold_start_get_popularity_the_reason_says_so(world, fitted):
     poor.cold_start_.weights_ = {}
     told = poor.recommend_for(history=[(1, 5.0)], k=3)["reason"]
     assert told.str.fullmatch(r"\d+ users chose it\.").all()
+
+
+@pytest.mark.parametrize("name", ["factors", "autoencoder", "text"])
+def test_contributions_of_each_part_add_up_to_its_own_score(fitted, world, name):
+    """With all weight on one part, whatever weight was learned for it."""
+    model, fused = copy.copy(fitted), copy.copy(fitted.fused_)
+    fused.gate_ = Gate({part: float(part == name) for part in fitted.parts_})
+    model.fused_ = fused
+    user = world.users_to_index(["u9"])
+    seen = world.matrix()[user].indices
+    unseen = np.setdiff1d(np.arange(84), seen)
+    shares = contributions(model, unseen, seen)
+    scores = fitted.parts_[name].score_matrix(world.matrix()[user])[0, unseen]
+    constant = scores / scores.std() - shares[name].sum(1)
+    np.testing.assert_allclose(constant, constant[0], atol=1e-3)
+    if name != "text":  # the ridge has a constant, the same for all items
+        np.testing.assert_allclose(constant, 0, atol=1e-3)
+    assert np.abs(shares[name]).max() > 0.01
+    assert all(not shares[other].any() for other in shares if other != name)
+
+
+@pytest.mark.parametrize("kind", range(4))
+def test_one_known_choice_is_no_popularity(fitted, kind):
+    scores = fitted.score_new([[(kind * 20 + 1, 5.0)]])[0]
+    assert not np.allclose(scores, fitted.n_interactions_)
+    best = np.argsort(-scores)[:5]
+    assert (best // 20 == kind).mean() > 0.5
+
+
+def test_of_two_known_items_the_reason_is_the_one_without_which_the_score_falls(fitted):
+    seen = np.array([1, 45])  # of space and of war
+    for item, named in ((50, "A war film, no. 45"), (5, "A space film, no. 1")):
+        shares = leave_one_out(fitted, np.array([item]), seen)[0]
+        assert shares.max() > 0 > shares.min()
+        (reason,) = reasons(fitted, np.array([item]), seen, cold=True)
+        assert named in reason
+        assert reason.count("film, no.") == 1
+
+
+def test_a_reason_names_two_items_at_most(fitted, world):
+    user = world.users_to_index(["u2"])
+    seen = world.matrix()[user].indices
+    unseen = np.setdiff1d(np.arange(84), seen)
+    named = [reason.count("film, no.") for reason in reasons(fitted, unseen, seen)]
+    assert max(named) == 2

@@ -1,5 +1,7 @@
 """Fusing scores: by hand, on made-up judges with a known answer, and as a recommender."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from llmrec_lite import Dataset, evaluate, splits
 from llmrec_lite.llma.fusion import FusedRecommender, fuse, reciprocal_rank_fusion
 from llmrec_lite.llma.scales import normalize_scores
-from llmrec_lite.llma.weights import Gate
+from llmrec_lite.llma.weights import Gate, ScoredSplit, learn_gate
 from llmrec_lite.recommenders import ALS, BPR, EASE, Popularity, Random
 from llmrec_lite.recommenders.base import BaseRecommender
 
@@ -272,3 +274,21 @@ def test_any_recommender_can_be_a_part(crowd):
     found = FusedRecommender([Reversed()], {"Reversed": 1.0}).fit(crowd).recommend(["u0"], k=3)
     unmet = np.flatnonzero(crowd.matrix().toarray()[crowd.users_to_index(["u0"])[0]] == 0)
     assert found["item_id"].tolist() == crowd.items["item_id"].to_numpy()[unmet[:3]].tolist()
+
+
+def test_the_gate_for_cold_users_learns_from_subsampled_users_alone(crowd, monkeypatch):
+    learned, held_out = [], []
+
+    def spy_on_gate(known, warm, users, items, *settings):
+        learned.extend(users)
+        return learn_gate(known, warm, users, items, *settings)
+
+    def spy_on_split(scores, seen, relevant, *rest):
+        held_out.append(relevant.sum(axis=1))
+        return ScoredSplit.of(scores, seen, relevant, *rest)
+
+    monkeypatch.setattr("llmrec_lite.llma.fusion.learn_gate", spy_on_gate)
+    monkeypatch.setattr("llmrec_lite.llma.fusion.ScoredSplit", SimpleNamespace(of=spy_on_split))
+    FusedRecommender([EASE(10.0), Popularity()], gate="users", draws=1).fit(crowd)
+    assert sum(len(split.n_user) for split in learned) in range(1, crowd.n_users // 4 + 1)
+    assert all((n > 0).all() for n in held_out)  # users of whom nothing is held out teach nothing

@@ -112,3 +112,8 @@ def test_the_denoising_autoencoder_rejects_bad_settings(settings):
 def test_linear_autoencoders_reach_the_measured_ndcg(movielens, model, ndcg):
     train, test = splits.recommenders_split(movielens)
     assert evaluate(model.fit(train), train, test).mean["ndcg"] == pytest.approx(ndcg, abs=0.0005)
+
+
+def test_a_small_penalty_is_allowed(crowd):
+    for l2 in (0.5, 1.0):
+        assert np.isfinite(DenoisingAutoencoder(0.5, l2).fit(crowd).score_indices([0])).all()

@@ -229,3 +229,21 @@ def test_item_neighbours_reach_the_measured_ndcg(movielens):
 def test_baseline_neighbours_reach_the_measured_rmse(movielens):
     train, test = next(splits.kfold(movielens, 5))
     assert evaluate_ratings(BaselineKNN().fit(train), test).mean["rmse"] <= 0.925
+
+
+def test_new_users_have_k_neighbors_in_a_large_log():
+    """Long rows are partly sorted only, and the k-th largest has to be asked for by its place."""
+    rng = np.random.default_rng(0)
+    users, items = np.nonzero(rng.random((400, 60)) < rng.uniform(0.05, 0.6, (400, 1)))
+    data = Dataset.from_frames(pd.DataFrame({"user_id": users, "item_id": items}))
+    seen = data.matrix().toarray()
+    ids = data.items["item_id"].to_numpy()
+    for k in (20, 40, 100):
+        model = UserKNN(k=k).fit(data)
+        for size in (3, 10, 25):
+            new = np.zeros(data.n_items)
+            new[rng.choice(data.n_items, size, replace=False)] = 1
+            cosine = seen @ new / np.sqrt(new.sum() * seen.sum(1))
+            cosine[cosine < np.sort(cosine)[-k]] = 0
+            scores = model.score_new([[(item, 1.0) for item in ids[new > 0]]])[0]
+            np.testing.assert_allclose(scores, cosine @ seen, rtol=1e-4, atol=1e-4)
