@@ -214,7 +214,7 @@ def test_adapters_of_peft_train_save_and_load(classifier, kind, tmp_path):
         assert model._regularizer() > 0
     model.save(tmp_path / "a.safetensors")
     again = TextClassifier.load(tmp_path / "a.safetensors")
-    np.testing.assert_array_equal(again.predict(examples), model.predict(examples))
+    np.testing.assert_allclose(again.predict(examples), model.predict(examples), atol=1e-6)  # batches differ
 
 
 def test_prompt_tuning_is_refused(classifier):
