@@ -1,11 +1,18 @@
-"""The device and the seed of everything that torch computes."""
+"""What all that torch computes shares: device, seed, mini-batch training, the message when memory is out."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from tqdm.auto import trange
+
+from llmrec_lite.errors import OutOfMemoryError
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -23,3 +30,72 @@ def pick_device(device: str = "auto") -> torch.device:
 def random_seed(*numbers: int) -> int:
     """Mix whole numbers >= 0, such as (seed, purpose, step), into one seed; near numbers give unlike seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def adam_epochs(
+    net: nn.Module,
+    batches: Callable[[], Sequence[Any]],
+    loss: Callable[[Any], Tensor],
+    n_epochs: int,
+    learning_rate: float,
+    *,
+    extra: Iterable[nn.Parameter] = (),
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+    cosine: bool = True,
+    progress: str | None = None,
+) -> Iterator[float]:
+    """Minimize a loss with Adam over mini-batches; yields the mean loss of each epoch, and stops when not asked on.
+
+    Args:
+        net: trained in place, in training mode from the beginning of each epoch.
+        batches: called once an epoch for its batches, each a sequence of row numbers.
+        loss: mean loss of a batch, a scalar.
+        n_epochs: passes over the batches.
+        learning_rate: of Adam (Kingma and Ba, ICLR 2015), falling to zero along half a cosine, or constant.
+        extra: parameters beside those of the net.
+        weight_decay: of Adam.
+        clip_norm: gradients longer than this are shortened to it.
+        cosine: whether the learning rate falls.
+        progress: name of a progress bar; None for none.
+    """
+    parameters = [*net.parameters(), *extra]
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay)
+    schedule: Any = None
+    for _ in trange(n_epochs, disable=progress is None, desc=progress, leave=False):
+        net.train()
+        total, n, parts = 0.0, 0, batches()
+        if cosine and schedule is None:
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_epochs * len(parts))
+        for rows in parts:
+            value = loss(rows)
+            optimizer.zero_grad()
+            value.backward()
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, clip_norm)
+            optimizer.step()
+            if cosine:
+                schedule.step()
+            total, n = total + value.item() * len(rows), n + len(rows)
+        yield total / n
+
+
+def shuffled_batches(n: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Return the rows 0 .. n - 1 in random order, cut into batches of about equal size, `batch_size` at most."""
+    return torch.randperm(n, generator=generator).tensor_split(-(-n // batch_size))
+
+
+@contextmanager
+def explain_oom(what: str, fix: str) -> Iterator[None]:
+    """Turn torch's ways to say that memory is out into one error, which names what did not fit and the fix.
+
+    Raises:
+        OutOfMemoryError: memory is out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError, the CPU's is a bare one
+        texts = ("not enough memory", "can't allocate memory", "out of memory")
+        if not isinstance(error, MemoryError) and not any(text in str(error) for text in texts):
+            raise
+        raise OutOfMemoryError(f"out of memory with {what}: {fix}") from error

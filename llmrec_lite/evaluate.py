@@ -17,6 +17,7 @@ from llmrec_lite import metrics
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders.base import RatingPredictor, Recommender, top_k_unseen
+from llmrec_lite.stats import bootstrap_interval
 
 # A root mean square averages squares, every other metric averages itself: the p of the mean (sum v^p / n)^(1/p).
 _POWER = {"rmse": 2}
@@ -58,7 +59,7 @@ class Report:
 
         Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
         """
-        return _percentiles(self._means(_draws(len(self.per_user), self.resamples, self.seed)), self.per_user)
+        return _interval(self._means, self.per_user, self.seed, self.resamples)
 
     def _means(self, counts: np.ndarray) -> np.ndarray:
         """Means when user u occurs counts[b, u] times, (n_draws, n_metrics); nan values do not take part."""
@@ -182,8 +183,7 @@ def compare(first: Report, second: Report, resamples: int = 2000, seed: int = 0)
         raise SettingError(f"{first.name} and {second.name} were evaluated on different users; nothing to pair")
     shared = [m for m in first.per_user.columns if m in second.per_user.columns]
     a, b = (_subset(report, shared) for report in (first, second))
-    counts = _draws(len(a.per_user), resamples, seed)
-    table = _percentiles(a._means(counts) - b._means(counts), a.per_user)
+    table = _interval(lambda counts: a._means(counts) - b._means(counts), a.per_user, seed, resamples)
     observed = a.mean[shared] - b.mean[shared]
     keep = np.random.default_rng(seed + 1).random((resamples, len(a.per_user))) < 0.5
     swapped = _swapped_difference(a, b, keep)
@@ -227,15 +227,10 @@ def search(
     return pd.DataFrame(rows).sort_values(metric, ascending=errors, ignore_index=True)
 
 
-def _draws(n_users: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each user occurs in each bootstrap sample, (resamples, n_users)."""
-    drawn = np.random.default_rng(seed).integers(n_users, size=(resamples, n_users))
-    drawn += np.arange(resamples)[:, None] * n_users
-    return np.bincount(drawn.ravel(), minlength=resamples * n_users).reshape(resamples, n_users).astype(float)
-
-
-def _percentiles(means: np.ndarray, per_user: pd.DataFrame) -> pd.DataFrame:
-    low, high = np.percentile(means, [2.5, 97.5], axis=0)
+def _interval(
+    means: Callable[[np.ndarray], np.ndarray], per_user: pd.DataFrame, seed: int, resamples: int
+) -> pd.DataFrame:
+    low, high = bootstrap_interval(means, len(per_user), seed=seed, resamples=resamples, draw="integers")
     return pd.DataFrame({"low": low, "high": high}, index=per_user.columns)
 
 

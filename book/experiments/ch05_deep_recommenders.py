@@ -10,7 +10,7 @@ from llmrec_lite import recommenders, splits
 from llmrec_lite.data import load_movielens
 
 # Six settings a model: the networks take minutes each.
-NETWORKS: Grid = {"epochs": [20], "dropout": [0.3, 0.5], "learning_rate": [0.004, 0.008, 0.016]}
+NETWORKS: Grid = {"n_epochs": [20], "dropout": [0.3, 0.5], "learning_rate": [0.004, 0.008, 0.016]}
 
 
 NEXT_ITEM_GRIDS: dict[str, Grid] = {

@@ -17,7 +17,7 @@ from llmrec_lite.text import tokenize
 
 # The neural model takes minutes a setting, so it gets two tries.
 NEURAL_GRID: list[dict[str, Any]] = [
-    {"order": order, "d": 64, "hidden": 128, "dropout": 0.1, "epochs": 4} for order in (4, 6)
+    {"order": order, "dim": 64, "hidden": 128, "dropout": 0.1, "n_epochs": 4} for order in (4, 6)
 ]
 
 

@@ -27,10 +27,10 @@ from llmrec_lite.reviews import load_reviews, split_texts
 
 # From 25,000 weights outside the embedding to 2.2 million.
 SCALING_SIZES: list[dict[str, Any]] = [
-    {"d": 32, "layers": 2, "heads": 2, "kv_heads": 1, "d_ff": 96},
-    {"d": 64, "layers": 3, "heads": 4, "kv_heads": 2, "d_ff": 192},
-    {"d": 128, "layers": 4, "heads": 4, "kv_heads": 2, "d_ff": 384},
-    {"d": 192, "layers": 5, "heads": 6, "kv_heads": 2, "d_ff": 576},
+    {"dim": 32, "layers": 2, "heads": 2, "kv_heads": 1, "d_ff": 96},
+    {"dim": 64, "layers": 3, "heads": 4, "kv_heads": 2, "d_ff": 192},
+    {"dim": 128, "layers": 4, "heads": 4, "kv_heads": 2, "d_ff": 384},
+    {"dim": 192, "layers": 5, "heads": 6, "kv_heads": 2, "d_ff": 576},
 ]
 
 
@@ -51,7 +51,7 @@ def scaling() -> dict[str, Any]:
     for share in (1, 4, 16):
         rows = pack(encoded[: len(encoded) // share], 128, end)
         for size in SCALING_SIZES[: 4 if share == 1 else 3]:
-            for seed in range(2 if share == 1 and size["d"] <= 128 else 1):
+            for seed in range(2 if share == 1 and size["dim"] <= 128 else 1):
                 model = GPT(GPTConfig(vocab_size=4000, max_length=128, **size), seed=seed)
                 config = PretrainConfig(
                     steps=400, batch_size=16, learning_rate=0.002, min_learning_rate=0.0002, seed=seed, valid_every=50
@@ -121,8 +121,8 @@ def pretraining() -> dict[str, Any]:
     judge("TF-IDF", 0, None, vectorizer.transform(valid), vectorizer.transform(test))
     encoder = TextEncoder()
     judge("MiniLM", 0, None, encoder.encode(valid), encoder.encode(test))
-    gpt = GPT(GPTConfig(vocab_size=2000, d=128, layers=4, heads=4, kv_heads=2, d_ff=384, max_length=97), seed=0)
-    masked = MaskedLM(TransformerEncoder(2000, d=128, heads=4, layers=4, d_ff=512, max_length=97, seed=0), 128, 2000)
+    gpt = GPT(GPTConfig(vocab_size=2000, dim=128, layers=4, heads=4, kv_heads=2, d_ff=384, max_length=97), seed=0)
+    masked = MaskedLM(TransformerEncoder(2000, dim=128, heads=4, layers=4, d_ff=512, max_length=97, seed=0), 128, 2000)
     models: list[tuple[str, nn.Module, Callable[[Tensor], Tensor], Literal["causal", "masked"]]] = [
         ("GPT", gpt, gpt.states, "causal"),
         ("masked", masked, masked.encoder, "masked"),

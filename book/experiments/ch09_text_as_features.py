@@ -15,7 +15,7 @@ from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.language.text_recommender import JoinedEncoder, TextRecommender, TfidfEncoder
+from llmrec_lite.language.text_recommender import ConcatEncoder, TextRecommender, TfidfEncoder
 from llmrec_lite.recommenders import ContentBased, DenoisingAutoencoder, Popularity, Random
 
 L2 = [0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
@@ -31,7 +31,7 @@ class SameForAll(TextRecommender):
 
 def contenders(encoder: TextEncoder) -> dict[str, tuple[Any, Mapping[str, Sequence[Any]]]]:
     """Each model of the comparison with its grid, at most six settings each."""
-    joined = JoinedEncoder([TfidfEncoder(), encoder])
+    joined = ConcatEncoder([TfidfEncoder(), encoder])
     return {
         "random": (Random, {}),
         "TF-IDF profile": (ContentBased, {"weights": ["binary", "liked"], "min_df": [1, 2, 5]}),

@@ -25,9 +25,9 @@ from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT
 from llmrec_lite.language.lora import LoRALinear
 from llmrec_lite.language.preferences import Preference, Style, item_rate, like_share, preference_split
-from llmrec_lite.language.text_models import Example, MatchModel, TextClassifier
+from llmrec_lite.language.text_models import BiEncoder, Example, TextClassifier
 from llmrec_lite.language.text_recommender import TextRecommender
-from llmrec_lite.language.yes_no import YesNo
+from llmrec_lite.language.yes_no import YesNoClassifier
 from llmrec_lite.recommenders import BaseRecommender
 
 
@@ -80,7 +80,7 @@ def few_shot() -> dict[str, Any]:
         def run(n: int, seed: int, rate: float) -> tuple[float, dict[str, Any], np.ndarray]:
             model = make(seed)
             config = FinetuneConfig(
-                epochs={16: 8, 64: 6, 256: 3}[n], learning_rate=rate, seed=seed, patience=2, device="cpu"
+                n_epochs={16: 8, 64: 6, 256: 3}[n], learning_rate=rate, seed=seed, patience=2, device="cpu"
             )
             began = time.perf_counter()
             history = finetune(model, some(parts[0], n, seed), parts[1], config, progress=False)
@@ -99,7 +99,7 @@ def few_shot() -> dict[str, Any]:
             scores[name, n] = np.stack(told)
 
     study("MiniLM", lambda seed: TextClassifier(train="lora-top2", seed=seed), "text", (0.001, 0.003))
-    asked = YesNo(GPT.from_pretrained("smollm2"), train="lora-top4")
+    asked = YesNoClassifier(GPT.from_pretrained("smollm2"), train="lora-top4")
     asked.cache_bytes = 4 * 2**30
     chats = [replace(e, style="chat") for e in test]
     with torch.no_grad():  # keeps the states below the upper four layers
@@ -107,7 +107,7 @@ def few_shot() -> dict[str, Any]:
             asked.loss(chats[i : i + 16])
     scores["SmolLM2", 0] = asked.predict(chats)[None]
 
-    def again(seed: int) -> YesNo:
+    def again(seed: int) -> YesNoClassifier:
         begin_again(asked, seed)
         return asked
 
@@ -150,7 +150,7 @@ class Matched(BaseRecommender):
         model: gives the vectors.
     """
 
-    def __init__(self, model: MatchModel) -> None:
+    def __init__(self, model: BiEncoder) -> None:
         self.model = model
 
     def _fit(self, train: Dataset) -> None:
@@ -176,14 +176,14 @@ def matching() -> dict[str, Any]:
     for seed in tqdm(range(3), desc="draws"):
         train, test = splits.cold_items(data, 0.2, seed=seed)
         new = np.unique(test.item_index)
-        model = MatchModel(train="lora-top2", seed=seed, max_length=96)
+        model = BiEncoder(train="lora-top2", seed=seed, max_length=96)
         uses: dict[str, Any] = {
             "words": Matched(model),
             "profile": TextRecommender(model, head="profile"),
             "ridge": TextRecommender(model),
         }
         before = {use: evaluate(r.fit(train), train, test, candidates=new) for use, r in uses.items()}
-        config = FinetuneConfig(epochs=2, batch_size=32, learning_rate=0.001, seed=seed, device="cpu")
+        config = FinetuneConfig(n_epochs=2, batch_size=32, learning_rate=0.001, seed=seed, device="cpu")
         finetune(model, liked_pairs(train, 1500, seed), None, config, progress=False)
         after = {use: evaluate(r.fit(train), train, test, candidates=new) for use, r in uses.items()}
         for use in uses:

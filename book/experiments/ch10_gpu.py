@@ -21,7 +21,7 @@ from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT
 from llmrec_lite.language.preferences import Preference, item_rate, like_share, preference_split
 from llmrec_lite.language.text_models import Example, TextClassifier
-from llmrec_lite.language.yes_no import YesNo
+from llmrec_lite.language.yes_no import YesNoClassifier
 
 # How a step is computed: device, precision, compiled.
 HOW: dict[str, tuple[str, Literal["float32", "bfloat16"], bool]] = {
@@ -67,7 +67,7 @@ def gpu_speed() -> dict[str, Any]:
     gpu, table = _need_a_gpu(), []
     makers: dict[str, tuple[Callable[[], nn.Module], Sequence[Example]]] = {
         "MiniLM, full": (lambda: TextClassifier(max_length=64, train="full"), review_examples()[0]),
-        "SmolLM2, LoRA": (lambda: YesNo(GPT.from_pretrained("smollm2"), train="lora"), asked_in_chat(3)[1]),
+        "SmolLM2, LoRA": (lambda: YesNoClassifier(GPT.from_pretrained("smollm2"), train="lora"), asked_in_chat(3)[1]),
     }
     for how, (device, precision, compiled) in HOW.items():
         for name, (make, examples) in list(makers.items())[: 1 if compiled else None]:
@@ -99,8 +99,8 @@ def few_shot_gpu() -> dict[str, Any]:
     both = expit(logit(like_share(test)) + logit(item_rate(known, test)))
 
     def run(examples: Sequence[Example], epochs: int, seed: int, rate: float) -> tuple[dict[str, Any], np.ndarray]:
-        model = YesNo(GPT.from_pretrained("smollm2"), train="lora", seed=seed)
-        config = FinetuneConfig(epochs=epochs, learning_rate=rate, seed=seed, patience=8, device="cuda")
+        model = YesNoClassifier(GPT.from_pretrained("smollm2"), train="lora", seed=seed)
+        config = FinetuneConfig(n_epochs=epochs, learning_rate=rate, seed=seed, patience=8, device="cuda")
         config = replace(config, valid_every=max(1, config.steps(len(examples)) // 8))
         history = finetune(model, examples, valid, config, progress=False)
         told = model.predict(test)

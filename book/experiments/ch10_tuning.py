@@ -85,7 +85,7 @@ def fine_tuning() -> dict[str, Any]:
 
     def run(way: str, n: int, seed: int, rate: float, longer: int = 1) -> tuple[float, dict[str, Any], np.ndarray]:
         examples, epochs = some(train, n, seed), EPOCHS[n] * longer
-        config = FinetuneConfig(epochs=epochs, learning_rate=rate, seed=seed, patience=2 * longer, device="cpu")
+        config = FinetuneConfig(n_epochs=epochs, learning_rate=rate, seed=seed, patience=2 * longer, device="cpu")
         model = TextClassifier(max_length=64, seed=seed, **WAYS[way][0](config.steps(n)))
         history = finetune(model, examples, valid, config, progress=False)
         told = model.predict(test)

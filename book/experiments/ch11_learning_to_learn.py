@@ -15,12 +15,12 @@ from llmrec_lite.meta.baselines import (
     ORDERS,
     QUERY,
     SHARES,
-    Answer,
+    Predict,
     each,
     item_mean,
     paired_interval,
-    rmse,
     user_errors,
+    user_rmse,
 )
 from llmrec_lite.meta.features import RatingNetwork, item_features
 from llmrec_lite.meta.learners import JointTraining
@@ -51,7 +51,7 @@ def adaptation() -> dict[str, Any]:
 
 
 def _groups(data: Dataset, vectors: np.ndarray) -> list[dict[str, Any]]:
-    """Rate for new people of whom nothing is known but their group, by a ridge on the ratings of the group's others.
+    """Rate for new users of whom nothing is known but their group, by a ridge on the ratings of the group's others.
 
     Ages in seven bands; strength of the ridge, of four, chosen on meta-validation users. "everybody" is one group of
     all, to tell what a group adds from what a ridge adds.
@@ -66,19 +66,19 @@ def _groups(data: Dataset, vectors: np.ndarray) -> list[dict[str, Any]]:
         parts = [nested_tasks(part, (0, 20), QUERY, features=features)[0] for part in (valid, test)]
         errors["item mean"].append(user_errors(each(item_mean), parts[1]))
         for by, names in groups.items():
-            answers = [_of_group(train, features, names, l2) for l2 in (100, 1000, 1e4, 1e5)]
-            best = min(answers, key=lambda answer: user_errors(answer, parts[0]).mean())
+            rules = [_of_group(train, features, names, l2) for l2 in (100, 1000, 1e4, 1e5)]
+            best = min(rules, key=lambda rule: user_errors(rule, parts[0]).mean())
             errors[by].append(user_errors(best, parts[1]))
     joined = {by: np.concatenate(found) for by, found in errors.items()}
     rows = []
     for by, found in joined.items():
         low, high = paired_interval(found, joined["everybody"])
-        lead = rmse(found) - rmse(joined["everybody"])
-        rows.append({"group": by, "rmse": rmse(found), "lead": lead, "low": low, "high": high})
+        lead = user_rmse(found) - user_rmse(joined["everybody"])
+        rows.append({"group": by, "rmse": user_rmse(found), "lead": lead, "low": low, "high": high})
     return rows
 
 
-def _of_group(train: Dataset, features: np.ndarray, names: np.ndarray, l2: float) -> Answer:
+def _of_group(train: Dataset, features: np.ndarray, names: np.ndarray, l2: float) -> Predict:
     weights = {}
     for name in np.unique(names[train.user_index]):
         mine = names[train.user_index] == name
@@ -86,10 +86,10 @@ def _of_group(train: Dataset, features: np.ndarray, names: np.ndarray, l2: float
         deviation = deviation - x[:, 0]
         x[:, 0] = 1  # the group's own constant
         weights[name] = np.linalg.solve(x.T @ x + l2 * np.eye(x.shape[1]), x.T @ deviation)
-    nobody = np.zeros(features.shape[1])
+    unknown = np.zeros(features.shape[1])
 
     def rule(task: Task) -> np.ndarray:
-        w = weights.get(names[int(str(task.owner))], nobody)
+        w = weights.get(names[int(str(task.task_id))], unknown)
         return item_mean(task) + w[0] + task.query_x[:, 1:] @ w[1:]
 
     return each(rule)

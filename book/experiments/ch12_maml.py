@@ -19,8 +19,8 @@ from llmrec_lite.meta.baselines import (
     Tasks,
     adapting,
     paired_interval,
-    rmse,
     user_errors,
+    user_rmse,
 )
 from llmrec_lite.meta.features import RatingNetwork, item_features
 from llmrec_lite.meta.learners import JointTraining, MetaLearner
@@ -41,7 +41,7 @@ RELATIVES: dict[str, dict[str, Any]] = {
     "MAML": {},
     "first-order MAML": {"order": 1},
     "ANIL": {"parameters": "head"},
-    "Meta-SGD": {"learn_rates": True},
+    "Meta-SGD": {"learn_inner_lrs": True},
 }
 
 
@@ -76,14 +76,14 @@ def meta_learning() -> dict[str, Any]:
         joint = [trained_jointly(train, valid, features, fold, rate, 3) for rate in (3e-3, 1e-3)]
         cost = {"order": "time", "fold": fold, "inner_steps": 0}
         costs.append({**cost, "model": "joint training", "seconds": (time.perf_counter() - began) / 2})
-        known = contenders(joint[0], JointTraining(network))
+        rules = contenders(joint[0], JointTraining(network))
         tuned = [adapting(one, *setting) for one in joint for setting in FINE_TUNING]
         for order in ORDERS:
             to_learn, to_stop = (
                 [t for k, tasks in nested_tasks(part, SHOTS, QUERY, fold, order, features).items() if k for t in tasks]
                 for part in (train, valid)
             )
-            ways = {name: known[name] for name in RULES} | {"joint training + fine-tuning": tuned}
+            ways = {name: rules[name] for name in RULES} | {"joint training + fine-tuning": tuned}
             trained: dict[str, list[MetaLearner]] = {}
             for name in (*RELATIVES, "Reptile"):
                 trained[name] = [_meta_learner(name, network, setting, fold) for setting in range(4)]
@@ -95,17 +95,19 @@ def meta_learning() -> dict[str, Any]:
                 ways[name] = [adapting(one, steps=steps) for one in trained[name] for steps in USED]
             study.judge(ways, valid, test, features, order, fold)
             if order == "time":
-                to_choose, asked = (nested_tasks(part, SHOTS, QUERY, 0, order, features)[10] for part in (valid, test))
+                to_choose, to_judge = (
+                    nested_tasks(part, SHOTS, QUERY, 0, order, features)[10] for part in (valid, test)
+                )
                 trained |= {"untrained": [JointTraining(network)], "joint training": list(joint)}
                 for name, learners in trained.items():
                     lowest = [_path(one, to_choose).mean(1).min() for one in learners]
-                    curves.setdefault(name, []).append(_path(learners[int(np.argmin(lowest))], asked))
+                    curves.setdefault(name, []).append(_path(learners[int(np.argmin(lowest))], to_judge))
     joined = {name: np.concatenate(folds, axis=1) for name, folds in curves.items()}
     rows = []
     for name, path in joined.items():
         for step, (errors, rival) in enumerate(zip(path, joined["joint training"], strict=True)):
             low, high = paired_interval(errors, rival)
-            rows.append({"begun at": name, "steps": step, "rmse": rmse(errors), "low": low, "high": high})
+            rows.append({"initialization": name, "steps": step, "rmse": user_rmse(errors), "low": low, "high": high})
     table = study.table("joint training + fine-tuning", "ridge on factors", "MAML")
     return {"table": table, "chosen": study.chosen, "costs": costs, "convergence": rows}
 

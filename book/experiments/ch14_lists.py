@@ -12,12 +12,13 @@ from tqdm.auto import tqdm
 from book.experiments.registry import experiment
 from llmrec_lite.data import LIKED, Dataset, load_movielens
 from llmrec_lite.language.text_recommender import TextRecommender
-from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES, mean_interval
+from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES
 from llmrec_lite.meta.cold_start import ColdStartRecommender
-from llmrec_lite.meta.tasks import SHOTS, split_users
-from llmrec_lite.meta.user_attention import EpisodeRidge, Order, chosen, first_ten
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, split_users
+from llmrec_lite.meta.user_attention import EpisodeRidge, first_ten, split_histories
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import EASE, DenoisingAutoencoder
+from llmrec_lite.stats import mean_interval
 
 Ranker = Callable[[np.ndarray], np.ndarray]  # scores (n, n_items) from what was chosen, (n, n_items) of 0 and 1
 
@@ -30,42 +31,42 @@ def newcomers() -> dict[str, Any]:
     meta-test. Users with 30 ratings or more are judged, by all they chose after the first K (or any K), whatever the
     stars; "liked" counts only what was rated 4 or more. Settings, six to nine a rule or model, are chosen for each K
     on meta-validation users; ours chooses among two ridges, and among five autoencoders with seven shares of each.
-    "people" is the attention alone. Intervals are over users, with the models held fixed.
+    "user attention" is the attention alone. Intervals are over users, with the models held fixed.
 
     "second": the second deal alone. How the three parts of our model are weighed was settled while looking at folds of
     the first; the second has the same people with other teachers.
     """
     data = load_movielens()
     found: dict[tuple[str, int, str], list[np.ndarray]] = {}
-    owners: dict[tuple[str, int], list[np.ndarray]] = {}
+    task_ids: dict[tuple[str, int], list[np.ndarray]] = {}
     picked: list[dict[str, Any]] = []
     for deal, fold in tqdm([(deal, fold) for deal in range(2) for fold in range(5)], desc="folds"):
         train, valid, test = split_users(data, SHARES, seed=deal, fold=fold)
         seed = 5 * deal + fold
         shared = classic_rankers(train)
         for order in ORDERS:
-            full = ColdStartRecommender(order=order, seed=seed).fit_on(train, valid)
+            full = ColdStartRecommender(order=order, seed=seed).fit_with_validation(train, valid)
             for k in SHOTS:
-                to_choose, asked = (_Later(part, k, order) for part in (valid, test))
-                owners.setdefault((order, k), []).append(asked.users)
+                to_choose, to_judge = (Histories(part, k, order) for part in (valid, test))
+                task_ids.setdefault((order, k), []).append(to_judge.users)
                 scores = {}
                 for name, rankers in (shared | episode_rankers(train, k, order)).items():
-                    tried = [to_choose.ndcg(ranker(to_choose.given))[0].mean() for ranker in rankers]
+                    tried = [to_choose.ndcg(ranker(to_choose.support))[0].mean() for ranker in rankers]
                     place = int(np.argmax(tried))
-                    scores[name] = rankers[place](asked.given)
+                    scores[name] = rankers[place](to_judge.support)
                     choice = {"order": order, "model": name, "k": k, "fold": seed, "setting": place}
                     picked.append({**choice, "settings": len(rankers)})
-                full.goal = "chosen"
-                scores["all three"] = full.scores(asked.supports)
+                full.goal = "interaction"
+                scores["all three"] = full.scores(to_judge.supports)
                 full.goal = "liked"
-                scores["all three, liked"] = full.scores(asked.supports)
-                if k in full.next_:
-                    scores["people"] = full.next_[k].attention_.predict(asked.given)
+                scores["all three, liked"] = full.scores(to_judge.supports)
+                if k in full.rankers_:
+                    scores["user attention"] = full.rankers_[k].attention_.predict(to_judge.support)
                 for name, values in scores.items():
-                    found.setdefault((order, k, name), []).append(asked.ndcg(values))
+                    found.setdefault((order, k, name), []).append(to_judge.ndcg(values))
     return {
-        "table": _table_of_lists(found, owners, slice(None)),
-        "second": _table_of_lists(found, owners, slice(5, None)),
+        "table": _table_of_lists(found, task_ids, slice(None)),
+        "second": _table_of_lists(found, task_ids, slice(5, None)),
         "chosen": picked,
     }
 
@@ -73,8 +74,8 @@ def newcomers() -> dict[str, Any]:
 RIVALS = (
     "popularity",
     "popularity by place",
-    "neighbours, whole histories",
-    "neighbours, later choices",
+    "neighbors, whole histories",
+    "neighbors, later choices",
     "ridge over episodes",
     "EASE",
     "autoencoder",
@@ -83,44 +84,46 @@ RIVALS = (
 
 
 def _table_of_lists(
-    found: dict[tuple[str, int, str], list[np.ndarray]], owners: dict[tuple[str, int], list[np.ndarray]], folds: slice
+    found: dict[tuple[str, int, str], list[np.ndarray]], task_ids: dict[tuple[str, int], list[np.ndarray]], folds: slice
 ) -> list[dict[str, Any]]:
     """Return the mean over users of the mean over the folds that judged them, and leads with intervals."""
 
     def of_users(order: str, k: int, name: str) -> np.ndarray:
         values = np.concatenate(found[order, k, name][folds], axis=1)
-        _, place = np.unique(np.concatenate(owners[order, k][folds]), return_inverse=True)
-        # Nobody liked anything later: no value, and no vote.
+        _, place = np.unique(np.concatenate(task_ids[order, k][folds]), return_inverse=True)
+        # A user who liked nothing of the query has no value.
         with np.errstate(invalid="ignore"):
             return np.stack([np.bincount(place, np.nan_to_num(v)) / np.bincount(place, np.isfinite(v)) for v in values])
 
     rows = []
     for order, k, name in found:
-        chosen_, liked = of_users(order, k, name)
-        row: dict[str, Any] = {"order": order, "model": name, "k": k, "users": len(chosen_)}
-        row |= {"ndcg": float(chosen_.mean()), "liked": float(np.nanmean(liked))}
+        interactions, liked = of_users(order, k, name)
+        row: dict[str, Any] = {"order": order, "model": name, "k": k, "users": len(interactions)}
+        row |= {"ndcg": float(interactions.mean()), "liked": float(np.nanmean(liked))}
         for rival in RIVALS:
             if (order, k, rival) in found:
-                lead = chosen_ - of_users(order, k, rival)[0]
+                lead = interactions - of_users(order, k, rival)[0]
                 low, high = mean_interval(lead)
                 row |= {f"lead over {rival}": float(lead.mean()), f"low {rival}": low, f"high {rival}": high}
         rows.append(row)
     return rows
 
 
-class _Later:
-    """What people of a part chose later, and liked of it."""
+class Histories:
+    """Support and query of the users of a part, and what they liked of the query."""
 
-    def __init__(self, part: Dataset, k: int, order: Order) -> None:
-        self.users, self.given, self.rest = chosen(part, k, order, least=max(SHOTS) + QUERY - k)
+    def __init__(self, part: Dataset, k: int, order: HistoryOrder) -> None:
+        self.users, self.support, self.query = split_histories(part, k, order, min_query=max(SHOTS) + QUERY - k)
         ratings = part.matrix("rating")[self.users].toarray()
-        self.liked = self.rest * (ratings >= LIKED)
-        self.supports = [(np.flatnonzero(row), stars[row > 0]) for row, stars in zip(self.given, ratings, strict=True)]
+        self.liked = self.query * (ratings >= LIKED)
+        self.supports = [
+            (np.flatnonzero(row), stars[row > 0]) for row, stars in zip(self.support, ratings, strict=True)
+        ]
 
     def ndcg(self, scores: np.ndarray) -> np.ndarray:
         """Return for each user nDCG@10 of what was chosen, and of what was liked, (2, users)."""
-        items = first_ten(scores, self.given)
-        return np.stack([ndcg_at_k(items, sparse.csr_array(part), 10) for part in (self.rest, self.liked)])
+        items = first_ten(scores, self.support)
+        return np.stack([ndcg_at_k(items, sparse.csr_array(part), 10) for part in (self.query, self.liked)])
 
 
 def classic_rankers(train: Dataset) -> dict[str, list[Ranker]]:
@@ -128,35 +131,35 @@ def classic_rankers(train: Dataset) -> dict[str, list[Ranker]]:
 
     def linear(model: EASE | DenoisingAutoencoder) -> Ranker:
         weights = model.fit(train).weights_
-        return lambda given: given @ weights
+        return lambda support: support @ weights
 
     def by_text(model: TextRecommender) -> Ranker:
         weights = model.fit(train).solution_.T @ model.items_.T
-        return lambda given: given @ weights
+        return lambda support: support @ weights
 
     popular = np.bincount(train.item_index, minlength=train.n_items).astype(float)
     autoencoders = ((0.5, 200.0), (0.65, 700.0), (0.8, 2e3), (0.9, 5e3), (0.95, 1e4), (0.98, 3e4), (0.99, 1e5))
     return {
-        "popularity": [lambda given: np.tile(popular, (len(given), 1))],
+        "popularity": [lambda support: np.tile(popular, (len(support), 1))],
         "EASE": [linear(EASE(l2)) for l2 in (200.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5)],
         "autoencoder": [linear(DenoisingAutoencoder(*setting)) for setting in autoencoders],
         "ridge on text": [by_text(TextRecommender(l2=l2)) for l2 in (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)],
     }
 
 
-def episode_rankers(train: Dataset, k: int, order: Order) -> dict[str, list[Ranker]]:
+def episode_rankers(train: Dataset, k: int, order: HistoryOrder) -> dict[str, list[Ranker]]:
     """Return models that learn from the first choices of people and their later ones."""
-    _, given, rest = chosen(train, k, order)
-    by_place, whole = rest.mean(0), given + rest
-    many = whole.sum(1)
+    _, support, query = split_histories(train, k, order)
+    by_place, whole = query.mean(0), support + query
+    lengths = whole.sum(1)
     ways: dict[str, list[Ranker]] = {"popularity by place": [lambda new: np.tile(by_place, (len(new), 1))]}
     if not k:
         return ways
 
-    def neighbours(weight: float, power: float, values: np.ndarray) -> Ranker:
+    def neighbors(weight: float, power: float, values: np.ndarray) -> Ranker:
         def ranker(new: np.ndarray) -> np.ndarray:
-            alike = new @ whole.T / many**power
-            near = alike @ values / np.maximum(alike.sum(1, keepdims=True), 1e-9)
+            overlap = new @ whole.T / lengths**power
+            near = overlap @ values / np.maximum(overlap.sum(1, keepdims=True), 1e-9)
             return (1 - weight) * by_place + weight * near
 
         return ranker
@@ -165,10 +168,10 @@ def episode_rankers(train: Dataset, k: int, order: Order) -> dict[str, list[Rank
         return lambda new: by_place + share * new @ weights
 
     settings = [(weight, power) for weight in (0.3, 0.7, 1.0) for power in (0.0, 0.5, 1.0)]
-    ways["neighbours, whole histories"] = [neighbours(*setting, whole) for setting in settings]
-    ways["neighbours, later choices"] = [neighbours(*setting, rest) for setting in settings]
+    ways["neighbors, whole histories"] = [neighbors(*setting, whole) for setting in settings]
+    ways["neighbors, later choices"] = [neighbors(*setting, query) for setting in settings]
     encoders = [DenoisingAutoencoder(*setting).fit(train).weights_ for setting in ((0.65, 700.0), (0.9, 5e3))]
     ways["popularity by place + autoencoder"] = [lifted(c, w) for w in encoders for c in (0.5, 1.0, 2.0, 4.0)]
     l2s = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-    ways["ridge over episodes"] = [EpisodeRidge(l2).fit(given, rest).predict for l2 in l2s]
+    ways["ridge over episodes"] = [EpisodeRidge(l2).fit(support, query).predict for l2 in l2s]
     return ways

@@ -13,13 +13,14 @@ from book.experiments.registry import experiment
 from book.experiments.study import L2
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.meta.baselines import FACTORS, QUERY, SHARES, Tasks, mean_interval, paired_interval, ridge, rmse
-from llmrec_lite.meta.bayesian_mf import LearnedPrior
-from llmrec_lite.meta.cold_start import EVIDENCE, ColdStartRecommender, answers, of_queries
+from llmrec_lite.meta.baselines import FACTORS, QUERY, SHARES, Tasks, paired_interval, ridge, user_rmse
+from llmrec_lite.meta.bayesian_mf import BayesianMF
+from llmrec_lite.meta.cold_start import LIKELIHOOD_WEIGHTS, ColdStartRecommender, of_queries, predict_queries
 from llmrec_lite.meta.features import item_features
 from llmrec_lite.meta.tasks import Task, age_bands, split_users
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import ItemMean
+from llmrec_lite.stats import mean_interval
 
 
 @experiment
@@ -28,8 +29,8 @@ def ten_to_rank() -> dict[str, Any]:
 
     Users with 13 to 100 ratings; 80, 10 and 10 of 100 are meta-train, meta-validation and meta-test; ten ratings drawn
     of each are the query, all others the support. nDCG@5 of ranking the ten, where the five with most stars count as
-    relevant (equal stars by the order of the draw). Nothing is chosen on test; evidence is chosen on meta-validation
-    users by their squared errors. Intervals are of the mean over seeds.
+    relevant (equal stars by the order of the draw). Nothing is chosen on test; the likelihood weight is chosen on
+    meta-validation users by their squared errors. Intervals are of the mean over seeds.
     """
     data = load_movielens()
     vectors = TextEncoder().encode(data.items["text"].tolist())
@@ -39,9 +40,9 @@ def ten_to_rank() -> dict[str, Any]:
     for seed in tqdm(range(30), desc="seeds"):
         train, valid, test = split_users(data, (0.8, 0.1, 0.1), seed=seed)
         features = item_features(train, vectors, seed=seed)
-        prior = LearnedPrior(seed=seed).fit(train, item_features(train, vectors, factors=0)[:, 1:])
-        to_choose, tasks = (_drawn(part, seed) for part in (valid, test))
-        evidence = min(EVIDENCE, key=lambda e: _mean_error(prior, to_choose, e))
+        prior = BayesianMF(seed=seed).fit(train, item_features(train, vectors, factors=0)[:, 1:])
+        to_choose, tasks = (drawn_tasks(part, seed) for part in (valid, test))
+        weight = min(LIKELIHOOD_WEIGHTS, key=lambda e: _mean_error(prior, to_choose, e))
         sums = np.bincount(train.item_index, train.ratings, data.n_items)
         rated = np.bincount(train.item_index, minlength=data.n_items)
         mean = np.where(rated > 0, sums / np.maximum(rated, 1), train.ratings.mean())
@@ -53,12 +54,12 @@ def ten_to_rank() -> dict[str, Any]:
             "item mean": np.stack([mean[task.query_x] for task in tasks]),
             "item mean, drawn to the middle": np.stack([shrunk[task.query_x] for task in tasks]),
             "ridge on factors": np.stack([_on_factors(task, features, l2) for task in tasks]),
-            "learned prior, all evidence": answers(prior, tasks),
-            "learned prior": answers(prior, tasks, evidence),
+            "learned prior, likelihood weight 1": predict_queries(prior, tasks),
+            "learned prior": predict_queries(prior, tasks, weight),
         }
         for name, answer in ways.items():
             found.setdefault(name, []).append(
-                float(np.mean([_of_five(a, t) for a, t in zip(answer, tasks, strict=True)]))
+                float(np.mean([ndcg_of_five(a, t) for a, t in zip(answer, tasks, strict=True)]))
             )
     rows = []
     for name, values in found.items():
@@ -69,19 +70,19 @@ def ten_to_rank() -> dict[str, Any]:
     return {"table": rows}
 
 
-def _drawn(part: Dataset, seed: int) -> list[Task]:
+def drawn_tasks(part: Dataset, seed: int) -> list[Task]:
     """Make a task of each user: ten ratings drawn for the query, all others the support."""
     rng, tasks = np.random.default_rng(seed), []
     for user in np.unique(part.user_index):
         rows = rng.permutation(np.flatnonzero(part.user_index == user))
-        told, asked = rows[QUERY:], rows[:QUERY]
+        support, query = rows[QUERY:], rows[:QUERY]
         items, ratings = part.item_index, part.ratings
-        tasks.append(Task(items[told], ratings[told], items[asked], ratings[asked], int(user)))
+        tasks.append(Task(items[support], ratings[support], items[query], ratings[query], int(user)))
     return tasks
 
 
-def _mean_error(prior: LearnedPrior, tasks: Tasks, evidence: float) -> float:
-    return float(np.square(answers(prior, tasks, evidence) - np.stack([t.query_y for t in tasks])).mean())
+def _mean_error(prior: BayesianMF, tasks: Tasks, weight: float) -> float:
+    return float(np.square(predict_queries(prior, tasks, weight) - np.stack([t.query_y for t in tasks])).mean())
 
 
 def _on_factors(task: Task, features: np.ndarray, l2: float) -> np.ndarray:
@@ -93,7 +94,8 @@ def _ridge_error(tasks: Tasks, features: np.ndarray, l2: float) -> float:
     return float(np.mean([np.square(_on_factors(t, features, l2) - t.query_y).mean() for t in tasks]))
 
 
-def _of_five(scores: np.ndarray, task: Task) -> float:
+def ndcg_of_five(scores: np.ndarray, task: Task) -> float:
+    """Return nDCG@5 of ranking a query by scores; its five highest ratings are relevant."""
     relevant = np.argsort(-task.query_y, kind="stable")[:5]
     return float(ndcg_at_k(np.argsort(-scores, kind="stable"), relevant, 5))
 
@@ -105,7 +107,7 @@ def questions() -> dict[str, Any]:
     Five folds of users, each user in meta-test once. Users with 40 ratings or more are judged by ten ratings drawn;
     they can answer a question about a film if it is among their other ratings. Orders: any film; the films most people
     rated; the films whose rating would tell most; what it would tell times the share of people who rated the film
-    (`ColdStartRecommender.questions`); and times how likely people with such answers are to choose it. Stars are
+    (`ColdStartRecommender.elicit`); and times how likely people with such answers are to choose it. Stars are
     predicted by the same prior from the answers. Intervals are over users.
     """
     data = load_movielens()
@@ -113,13 +115,13 @@ def questions() -> dict[str, Any]:
     answered: dict[tuple[str, int], list[np.ndarray]] = {}
     for fold in tqdm(range(5), desc="folds"):
         train, valid, test = split_users(data, SHARES, fold=fold)
-        model = ColdStartRecommender(order="random", seed=fold).fit_on(train, valid)
-        tasks = [task for task in _drawn(test, fold) if len(task.support_y) >= 30]
+        model = ColdStartRecommender(order="random", seed=fold).fit_with_validation(train, valid)
+        tasks = [task for task in drawn_tasks(test, fold) if len(task.support_y) >= 30]
         for name in ("any", "popular", "telling", "telling and popular", "telling and likely"):
-            told = [_interview(model, task, name, fold) for task in tasks]
-            for n in ASKED:
-                supports = [_answers_to(task, asked[:n]) for task, asked in zip(tasks, told, strict=True)]
-                expected = of_queries(model.stars(supports)[0], tasks)
+            elicited = [elicitation(model, task, name, fold) for task in tasks]
+            for n in N_QUESTIONS:
+                supports = [answers_to(task, items[:n]) for task, items in zip(tasks, elicited, strict=True)]
+                expected = of_queries(model.predict_ratings(supports)[0], tasks)
                 off = np.square(expected - np.stack([t.query_y for t in tasks])).mean(1)
                 errors.setdefault((name, n), []).append(off)
                 answered.setdefault((name, n), []).append(np.array([len(y) for _, y in supports], float))
@@ -127,44 +129,44 @@ def questions() -> dict[str, Any]:
     rows = []
     for (name, n), off in joined.items():
         low, high = paired_interval(off, joined["popular", n])
-        row = {"order": name, "questions": n, "rmse": rmse(off), "users": len(off)}
+        row = {"order": name, "questions": n, "rmse": user_rmse(off), "users": len(off)}
         row["answers"] = float(np.concatenate(answered[name, n]).mean())
-        lead = rmse(off) - rmse(joined["popular", n])
+        lead = user_rmse(off) - user_rmse(joined["popular", n])
         rows.append(row | {"lead over popular": lead, "low": low, "high": high})
     return {"table": rows}
 
 
-ASKED = (0, 5, 10, 20, 40)
+N_QUESTIONS = (0, 5, 10, 20, 40)
 
 
-def _answers_to(task: Task, asked: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    known = np.isin(task.support_x, np.asarray(asked, dtype=int))
-    return task.support_x[known], task.support_y[known]
+def answers_to(task: Task, asked: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the items and ratings of those asked about that the user has rated."""
+    answered = np.isin(task.support_x, np.asarray(asked, dtype=int))
+    return task.support_x[answered], task.support_y[answered]
 
 
-def _interview(model: ColdStartRecommender, task: Task, name: str, seed: int) -> list[int]:
-    """Return the items that a person is asked about, in order; those of the query are never asked about."""
-    most = max(ASKED)
+def elicitation(model: ColdStartRecommender, task: Task, name: str, seed: int, n: int = max(N_QUESTIONS)) -> list[int]:
+    """Return n items that a user is asked about, in order; those of the query are never asked about."""
     popular = model.popularity_.copy()
     popular[task.query_x] = 0
     if name == "any":
-        rng = np.random.default_rng([seed, int(str(task.owner))])
-        return [int(i) for i in rng.permutation(np.setdiff1d(np.arange(len(popular)), task.query_x))[:most]]
+        rng = np.random.default_rng([seed, int(str(task.task_id))])
+        return [int(i) for i in rng.permutation(np.setdiff1d(np.arange(len(popular)), task.query_x))[:n]]
     if name == "popular":
-        return [int(i) for i in np.argsort(-popular, kind="stable")[:most]]
+        return [int(i) for i in np.argsort(-popular, kind="stable")[:n]]
     asked: list[int] = []
-    worth = np.zeros(0)
-    for _ in range(most):
-        support = _answers_to(task, asked)
-        if not len(worth) or (asked and asked[-1] in task.support_x):  # nothing is learned where there is no answer
-            evidence, _ = model.setting(len(support[1]))
-            worth = model.prior_.worth_asking(support, model.popularity_ + 1e-9, evidence)
+    reduction = np.zeros(0)
+    for _ in range(n):
+        support = answers_to(task, asked)
+        if not len(reduction) or (asked and asked[-1] in task.support_x):  # nothing is learned where there is no answer
+            weight, _ = model.setting(len(support[1]))
+            reduction = model.prior_.expected_variance_reduction(support, model.popularity_ + 1e-9, weight)
             if name == "telling and popular":
-                worth = worth * popular
+                reduction = reduction * popular
             elif name == "telling and likely":
-                worth = worth * model.choices([support])[0]
-        open_ = np.where(np.isin(np.arange(len(worth)), [*asked, *task.query_x]), -np.inf, worth)
-        asked.append(int(open_.argmax()))
+                reduction = reduction * model.score_interaction([support])[0]
+        candidates = np.where(np.isin(np.arange(len(reduction)), [*asked, *task.query_x]), -np.inf, reduction)
+        asked.append(int(candidates.argmax()))
     return asked
 
 
@@ -174,9 +176,9 @@ def new_groups() -> dict[str, Any]:
 
     Occupations, and bands of age, of 20 people or more; one is left out at a time, and a prior learned from everybody
     else. The ratings of 0, 3 or 10 of the group's people stand for one made-up person; what such a rating counts is
-    chosen on the other groups. Judged are ten ratings of each other person of the group, in three draws of who is told
-    and who is asked, of which the mean is taken for each person. Intervals are over people, against knowing nothing of
-    the group.
+    chosen on the other groups. Judged are ten ratings of each other person of the group, in three draws of who is in
+    the support and who is judged, of which the mean is taken for each person. Intervals are over people, against
+    knowing nothing of the group.
     """
     data = load_movielens()
     vectors = TextEncoder().encode(data.items["text"].tolist())
@@ -184,47 +186,47 @@ def new_groups() -> dict[str, Any]:
     for by in ("occupation", "age"):
         names = age_bands(data.users["age"].to_numpy()) if by == "age" else data.users[by].astype(str).to_numpy()
         sizes = pd.Series(names).value_counts()
-        errors = {g: _group_errors(data, vectors, names == g) for g in tqdm(sizes.index[sizes >= 20], desc=by)}
-        for told in TOLD:
-            mine, nothing, chosen_for = [], [], []
+        errors = {g: group_errors(data, vectors, names == g) for g in tqdm(sizes.index[sizes >= 20], desc=by)}
+        for shots in SUPPORTS:
+            mine, nothing, weights = [], [], []
             for group, found in errors.items():
                 others = [error for other, error in errors.items() if other != group]
-                evidence = min(GROUP_EVIDENCE, key=lambda e: np.mean([np.mean(o[told, e]) for o in others]))
-                mine.append(found[told, evidence])
-                nothing.append(found[0, GROUP_EVIDENCE[0]])
-                chosen_for.append(evidence)
+                weight = min(GROUP_WEIGHTS, key=lambda e: np.mean([np.mean(o[shots, e]) for o in others]))
+                mine.append(found[shots, weight])
+                nothing.append(found[0, GROUP_WEIGHTS[0]])
+                weights.append(weight)
             first, second = np.concatenate(mine), np.concatenate(nothing)
             low, high = paired_interval(first, second)
-            row = {"by": by, "groups": len(errors), "people": len(first), "told": told, "rmse": rmse(first)}
-            row |= {"lead": rmse(first) - rmse(second), "low": low, "high": high}
-            rows.append(row | {"evidence": float(np.median(chosen_for))})
+            row = {"by": by, "groups": len(errors), "people": len(first), "support": shots, "rmse": user_rmse(first)}
+            row |= {"lead": user_rmse(first) - user_rmse(second), "low": low, "high": high}
+            rows.append(row | {"likelihood_weight": float(np.median(weights))})
     return {"table": rows}
 
 
-TOLD = (0, 3, 10)
-GROUP_EVIDENCE = (0.0, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+SUPPORTS = (0, 3, 10)
+GROUP_WEIGHTS = (0.0, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 
 
-def _group_errors(data: Dataset, vectors: np.ndarray, members: np.ndarray) -> dict[tuple[int, float], np.ndarray]:
-    """Return the mean squared error of each person, (people,), for each number told and evidence.
+def group_errors(data: Dataset, vectors: np.ndarray, members: np.ndarray) -> dict[tuple[int, float], np.ndarray]:
+    """Return the mean squared error of each person, (people,), for each size of support and likelihood weight.
 
-    It is the mean over the draws in which the person was asked.
+    It is the mean over the draws in which the person is judged.
     """
     inside = members[data.user_index]
     others, group = (data.with_interactions(data.interactions[rows]) for rows in (~inside, inside))
-    prior = LearnedPrior().fit(others, item_features(others, vectors, factors=0)[:, 1:])
+    prior = BayesianMF().fit(others, item_features(others, vectors, factors=0)[:, 1:])
     errors: dict[tuple[int, float], list[np.ndarray]] = {}
-    owners = []
+    task_ids = []
     for seed in range(3):
         people = np.random.default_rng(seed).permutation(np.unique(group.user_index))
-        asked = [task for task in _drawn(group, seed) if task.owner not in people[: max(TOLD)].tolist()]
-        owners += [int(str(task.owner)) for task in asked]
-        for told in TOLD:
-            rows = np.isin(group.user_index, people[:told])
+        judged = [task for task in drawn_tasks(group, seed) if task.task_id not in people[: max(SUPPORTS)].tolist()]
+        task_ids += [int(str(task.task_id)) for task in judged]
+        for shots in SUPPORTS:
+            rows = np.isin(group.user_index, people[:shots])
             support = group.item_index[rows], group.ratings[rows]
-            for evidence in GROUP_EVIDENCE:
-                expected = np.tile(prior.predict([support], evidence), (len(asked), 1))
-                off = np.square(of_queries(expected, asked) - np.stack([task.query_y for task in asked]))
-                errors.setdefault((told, evidence), []).append(off.mean(1))
-    _, place, times = np.unique(owners, return_inverse=True, return_counts=True)
+            for weight in GROUP_WEIGHTS:
+                expected = np.tile(prior.predict([support], weight), (len(judged), 1))
+                off = np.square(of_queries(expected, judged) - np.stack([task.query_y for task in judged]))
+                errors.setdefault((shots, weight), []).append(off.mean(1))
+    _, place, times = np.unique(task_ids, return_inverse=True, return_counts=True)
     return {key: np.bincount(place, np.concatenate(found)) / times for key, found in errors.items()}

@@ -16,14 +16,13 @@ from book.experiments.registry import experiment
 from book.experiments.study import FINE_TUNING, L2, Study, contenders, trained_jointly
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.meta.baselines import FACTORS, ORDERS, QUERY, SHARES, Answer, Tasks, adapting, each, ridge
-from llmrec_lite.meta.bayesian_mf import LearnedPrior, learn_prior, posterior
-from llmrec_lite.meta.cold_start import ColdStartRecommender, answers, of_queries
+from llmrec_lite.meta.baselines import FACTORS, ORDERS, QUERY, SHARES, Predict, Tasks, adapting, each, ridge
+from llmrec_lite.meta.bayesian_mf import BayesianMF, learn_prior, posterior
+from llmrec_lite.meta.cold_start import ColdStartRecommender, of_queries, predict_queries
 from llmrec_lite.meta.features import RatingNetwork, item_features
 from llmrec_lite.meta.learners import JointTraining
 from llmrec_lite.meta.maml import MAML
-from llmrec_lite.meta.tasks import SHOTS, Task, age_bands, nested_tasks, split_users, user_tasks
-from llmrec_lite.meta.user_attention import Order
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, Task, age_bands, nested_tasks, split_users, user_tasks
 
 
 def person_features(users: pd.DataFrame) -> np.ndarray:
@@ -33,11 +32,11 @@ def person_features(users: pd.DataFrame) -> np.ndarray:
         (n_users, p) float32; each of the three has mean square 1 in total over the people. No columns where the
         table has none of the three.
     """
-    told = {name: users[name].astype(str) for name in ("gender", "occupation") if name in users}
+    columns = {name: users[name].astype(str) for name in ("gender", "occupation") if name in users}
     if "age" in users:
-        told["age"] = pd.Series(age_bands(users["age"].to_numpy()))
+        columns["age"] = pd.Series(age_bands(users["age"].to_numpy()))
     blocks = [np.empty((len(users), 0))]
-    for column in told.values():
+    for column in columns.values():
         block = pd.get_dummies(column).to_numpy(float)
         block = block - block.mean(0)
         size = np.sqrt(np.square(block).sum(1).mean())
@@ -56,12 +55,12 @@ def with_person(tasks: Sequence[Task], people: np.ndarray) -> list[Task]:
         The same tasks with inputs (k, d + p).
     """
 
-    def joined(x: np.ndarray, owner: object) -> np.ndarray:
-        mine = people[int(str(owner))]
+    def joined(x: np.ndarray, task_id: object) -> np.ndarray:
+        mine = people[int(str(task_id))]
         return np.hstack([x, np.broadcast_to(mine, (len(x), len(mine)))])
 
     return [
-        replace(task, support_x=joined(task.support_x, task.owner), query_x=joined(task.query_x, task.owner))
+        replace(task, support_x=joined(task.support_x, task.task_id), query_x=joined(task.query_x, task.task_id))
         for task in tasks
     ]
 
@@ -123,16 +122,16 @@ def cold_start() -> dict[str, Any]:
         seed = 5 * deal + fold
         features = item_features(train, vectors, seed=seed)
         joint = [trained_jointly(train, valid, features, seed, rate, 3) for rate in (3e-3, 1e-3)]
-        known = contenders(joint[0], JointTraining(RatingNetwork(features.shape[1], seed=seed)))
+        rules = contenders(joint[0], JointTraining(RatingNetwork(features.shape[1], seed=seed)))
         tuned = [adapting(one, *setting) for one in joint for setting in FINE_TUNING]
         for order in ORDERS:
             known_tasks = [nested_tasks(part, SHOTS, QUERY, 0, order) for part in (valid, test)]
-            by_index = partial(_by_index, places=_places(known_tasks))
-            full = ColdStartRecommender(order=order, seed=seed).fit_on(train, valid)
+            by_index = partial(by_item_index, places=task_index(known_tasks))
+            full = ColdStartRecommender(order=order, seed=seed).fit_with_validation(train, valid)
             melu = _melu(train, valid, features, people, order, seed)
-            ways = {name: known[name] for name in RULES} | {"joint training + fine-tuning": tuned}
+            ways = {name: rules[name] for name in RULES} | {"joint training + fine-tuning": tuned}
             ways["MeLU"] = [_with_person(adapting(one, steps=steps), people) for one in melu for steps in USED]
-            ways["learned prior"] = [by_index(_starred(full))]
+            ways["learned prior"] = [by_index(ratings_of(full))]
             study.judge(ways, valid, test, features, order, seed)
     table = study.table("ridge on factors", "joint training + fine-tuning", "item mean")
     second = study.table("ridge on factors", "joint training + fine-tuning", folds=slice(5, None))
@@ -141,14 +140,14 @@ def cold_start() -> dict[str, Any]:
 
 @experiment
 def prior_parts() -> dict[str, Any]:
-    """Take the learned prior to pieces: factors that are fixed or drawn, features of items, evidence, offset.
+    """Take the learned prior to pieces: factors that are fixed or drawn, features of items, likelihood weight, offset.
 
     Splits, people, questions and choices of `cold_start`. A prior learned on fixed factors, of 32 or 8 numbers, fitted
     with the people that the prior is learned from or with the other half of meta-train; with the items drawn as well,
     eight numbers; with features of the items, one block after the other (number of ratings, genres, text); with
-    the evidence chosen by episodes, the offset, and both.
+    the likelihood weight chosen by episodes, the offset, and both.
 
-    "evidence": what was chosen in each split.
+    "likelihood_weight": what was chosen in each split.
     """
     data = load_movielens()
     vectors = TextEncoder().encode(data.items["text"].tolist())
@@ -161,47 +160,54 @@ def prior_parts() -> dict[str, Any]:
         one, other = (train.with_interactions(train.interactions[rows]) for rows in (half, ~half))
         eight, apart = item_features(train, factors=8, seed=seed), item_features(other, factors=8, seed=seed)
         fixed = {
-            "prior on 32 factors": _fixed_factors(train, features[:, :1], features[:, FACTORS]),
-            "prior on 8 factors": _fixed_factors(train, eight[:, :1], eight[:, -8:]),
-            "prior on 8 factors of other people": _fixed_factors(one, eight[:, :1], apart[:, -8:]),
+            "prior on 32 factors": prior_on_factors(train, features[:, :1], features[:, FACTORS]),
+            "prior on 8 factors": prior_on_factors(train, eight[:, :1], eight[:, -8:]),
+            "prior on 8 factors of other people": prior_on_factors(one, eight[:, :1], apart[:, -8:]),
         }
         count, genres = features[:, 1:2], features[:, 2 : FACTORS.start]
         blocks = {"items drawn": count[:, :0], "+ number of ratings": count, "+ genres": np.hstack([count, genres])}
-        drawn = {name: LearnedPrior(seed=seed).fit(train, block) for name, block in blocks.items()}
+        drawn = {name: BayesianMF(seed=seed).fit(train, block) for name, block in blocks.items()}
         for order in ORDERS:
             known_tasks = [nested_tasks(part, SHOTS, QUERY, 0, order) for part in (valid, test)]
-            by_index = partial(_by_index, places=_places(known_tasks))
-            full = ColdStartRecommender(order=order, seed=seed).fit_on(train, valid)
+            by_index = partial(by_item_index, places=task_index(known_tasks))
+            full = ColdStartRecommender(order=order, seed=seed).fit_with_validation(train, valid)
             ridges = [each(partial(ridge, l2=l2, columns=FACTORS)) for l2 in L2]
-            ways = {"ridge on factors": ridges, "ridge on factors + offset": _shifted(ridges, valid, features, order)}
+            ways = {
+                "ridge on factors": ridges,
+                "ridge on factors + offset": with_offset(ridges, valid, features, order),
+            }
             ways |= {name: [by_index(rule)] for name, rule in fixed.items()}
-            ways |= {name: [by_index(partial(answers, prior))] for name, prior in drawn.items()}
-            ways["+ text"] = [by_index(partial(answers, full.prior_))]
+            ways |= {name: [by_index(partial(predict_queries, prior))] for name, prior in drawn.items()}
+            ways["+ text"] = [by_index(partial(predict_queries, full.prior_))]
             settings_ = full.settings_
             offsets = {k: (1.0, full.offsets_[k][1.0]) for k in SHOTS}
-            ways["+ evidence"] = [by_index(_with_settings(full, {k: (e, 0.0) for k, (e, _) in settings_.items()}))]
-            ways["+ offset"] = [by_index(_with_settings(full, offsets))]
-            ways["+ both"] = [by_index(_starred(full))]
+            ways["+ likelihood weight"] = [
+                by_index(with_settings(full, {k: (e, 0.0) for k, (e, _) in settings_.items()}))
+            ]
+            ways["+ offset"] = [by_index(with_settings(full, offsets))]
+            ways["+ both"] = [by_index(ratings_of(full))]
             study.judge(ways, valid, test, features, order, seed)
-            settings += [{"order": order, "k": k, "evidence": e, "offset": c} for k, (e, c) in settings_.items()]
-    return {"table": study.table("ridge on factors"), "evidence": settings}
+            settings += [
+                {"order": order, "k": k, "likelihood_weight": e, "offset": c} for k, (e, c) in settings_.items()
+            ]
+    return {"table": study.table("ridge on factors"), "likelihood_weight": settings}
 
 
-def _with_settings(model: ColdStartRecommender, settings: dict[int, tuple[float, float]]) -> Answer:
-    """Answer as the model would with other settings, which are put in for the time of an answer."""
+def with_settings(model: ColdStartRecommender, settings: dict[int, tuple[float, float]]) -> Predict:
+    """Predict as the model would with other settings, which are put in for the time of a prediction."""
 
-    def answer(tasks: Tasks) -> np.ndarray:
+    def predict(tasks: Tasks) -> np.ndarray:
         own, model.settings_ = model.settings_, settings
         try:
-            return _starred(model)(tasks)
+            return ratings_of(model)(tasks)
         finally:
             model.settings_ = own
 
-    return answer
+    return predict
 
 
 def _melu(
-    train: Dataset, valid: Dataset, features: np.ndarray, people: np.ndarray, order: Order, seed: int
+    train: Dataset, valid: Dataset, features: np.ndarray, people: np.ndarray, order: HistoryOrder, seed: int
 ) -> list[PreferenceEstimator]:
     """Train in the settings that chapter 12 gave its learners, by the same tasks, updates and looks."""
     to_learn, to_stop = (
@@ -216,26 +222,29 @@ def _melu(
     ]
 
 
-def _with_person(answer: Answer, people: np.ndarray) -> Answer:
-    return lambda tasks: answer(with_person(tasks, people))
+def _with_person(predict: Predict, people: np.ndarray) -> Predict:
+    return lambda tasks: predict(with_person(tasks, people))
 
 
-def _places(parts: Sequence[dict[int, list[Task]]]) -> dict[tuple[object, int], Task]:
-    """Find a task whose inputs are item indices by its owner and the size of its support."""
-    return {(task.owner, k): task for part in parts for k, tasks in part.items() for task in tasks}
+def task_index(parts: Sequence[dict[int, list[Task]]]) -> dict[tuple[object, int], Task]:
+    """Find a task whose inputs are item indices by its task_id and the size of its support."""
+    return {(task.task_id, k): task for part in parts for k, tasks in part.items() for task in tasks}
 
 
-def _by_index(answer: Answer, places: dict[tuple[object, int], Task]) -> Answer:
-    """Answer tasks of features by the same tasks of item indices."""
-    return lambda tasks: answer([places[task.owner, len(task.support_y)] for task in tasks])
+def by_item_index(predict: Predict, places: dict[tuple[object, int], Task]) -> Predict:
+    """Predict tasks of features by the same tasks of item indices."""
+    return lambda tasks: predict([places[task.task_id, len(task.support_y)] for task in tasks])
 
 
-def _starred(model: ColdStartRecommender) -> Answer:
-    return lambda tasks: of_queries(model.stars([(task.support_x, task.support_y) for task in tasks])[0], tasks)
+def ratings_of(model: ColdStartRecommender) -> Predict:
+    """Predict the ratings of the queries by a model."""
+    return lambda tasks: of_queries(
+        model.predict_ratings([(task.support_x, task.support_y) for task in tasks])[0], tasks
+    )
 
 
-def _fixed_factors(people: Dataset, means: np.ndarray, factors: np.ndarray) -> Answer:
-    """Answer by a prior over weights on a constant and factors, learned from all that some people rated.
+def prior_on_factors(people: Dataset, means: np.ndarray, factors: np.ndarray) -> Predict:
+    """Predict by a prior over weights on a constant and factors, learned from all that some people rated.
 
     Args:
         people: whose ratings.
@@ -254,12 +263,12 @@ def _fixed_factors(people: Dataset, means: np.ndarray, factors: np.ndarray) -> A
     return each(rule)
 
 
-def _shifted(ways: Sequence[Answer], valid: Dataset, features: np.ndarray, order: Order) -> list[Answer]:
-    """Add to each answer by how much it is too low in the mean over meta-validation users, for each K."""
+def with_offset(ways: Sequence[Predict], valid: Dataset, features: np.ndarray, order: HistoryOrder) -> list[Predict]:
+    """Add to each predict by how much it is too low in the mean over meta-validation users, for each K."""
     parts = nested_tasks(valid, SHOTS, QUERY, 0, order, features)
 
-    def shifted(answer: Answer) -> Answer:
-        offset = {k: (np.stack([t.query_y for t in tasks]) - answer(tasks)).mean() for k, tasks in parts.items()}
-        return lambda tasks: answer(tasks) + offset[len(tasks[0].support_y)]
+    def shifted(predict: Predict) -> Predict:
+        offset = {k: (np.stack([t.query_y for t in tasks]) - predict(tasks)).mean() for k, tasks in parts.items()}
+        return lambda tasks: predict(tasks) + offset[len(tasks[0].support_y)]
 
-    return [shifted(answer) for answer in ways]
+    return [shifted(predict) for predict in ways]

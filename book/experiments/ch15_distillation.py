@@ -15,7 +15,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
-from book.experiments.ch15_multitask import KINDS, SEEDS, Reviews, against, linear, rmse, tuned
+from book.experiments.ch15_multitask import KINDS, SEEDS, Reviews, against, linear, tuned
 from book.experiments.registry import experiment
 from llmrec_lite import assets, splits
 from llmrec_lite.data import load_movielens
@@ -24,7 +24,9 @@ from llmrec_lite.language.auc import auc
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.language.text_recommender import Encoder, TextRecommender, TfidfEncoder
 from llmrec_lite.meta.distill import StaticEncoder, WordPieces, mean_predictions
+from llmrec_lite.metrics import rmse
 from llmrec_lite.recommenders.content import unit_rows
+from llmrec_lite.stats import bootstrap_interval
 
 
 @dataclass
@@ -138,19 +140,20 @@ def _recommended(data: Reviews, encoders: Mapping[str, Encoder]) -> dict[str, li
         for seed in range(SEEDS):
             rows = np.random.default_rng(seed).permutation(6000)[:1000]
             learn, stop = ((x[part], yes[part]) for part in (rows[:750], rows[750:]))
-            scores.setdefault(name, []).append(linear(["yes"], learn, stop, x[-3000:]))
+            scores.setdefault(name, []).append(linear(["binary"], learn, stop, x[-3000:]))
     return scores
 
 
 def _two_ways(leads: pd.DataFrame) -> dict[str, float]:
     """Return the mean of differences (draws, users) and its interval over both; a user may lack a draw."""
     values = leads.to_numpy()
-    rng = np.random.default_rng(0)
-    means = []
-    for _ in range(1000):
-        draws, users = (rng.integers(0, n, n) for n in values.shape)
-        means.append(np.nanmean(np.nanmean(values[draws][:, users], axis=1)))
-    low, high = np.percentile(means, [2.5, 97.5])
+    there = np.isfinite(values)
+
+    def mean(draws: np.ndarray, users: np.ndarray) -> np.ndarray:
+        of_draws = users @ np.where(there, values, 0).T / (users @ there.T)  # (resamples, draws)
+        return (draws * of_draws).sum(1) / len(values)
+
+    low, high = bootstrap_interval(mean, values.shape)
     return {"lead": float(np.nanmean(values, axis=1).mean()), "low": float(low), "high": float(high)}
 
 

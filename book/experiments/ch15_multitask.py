@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student_t
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
@@ -19,15 +18,17 @@ from llmrec_lite.language.auc import auc
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.language.text_recommender import TfidfEncoder
 from llmrec_lite.meta.multitask import Kind, MultiTask
+from llmrec_lite.metrics import rmse
 from llmrec_lite.reviews import load_reviews
+from llmrec_lite.stats import bootstrap_interval, t_interval
 
-KINDS: tuple[Kind, ...] = ("number", "yes", "number")  # rating, would recommend, age of who writes
+KINDS: tuple[Kind, ...] = ("regression", "binary", "regression")  # rating, would recommend, age of who writes
 WAYS: dict[str, dict[str, Any]] = {
-    "alone": {"sharing": "alone"},
+    "single task": {"sharing": "single_task"},
     "shared bottom": {},
-    "gated experts": {"sharing": "experts"},
+    "MMoE": {"sharing": "experts"},
     "shared bottom, uncertainty": {"combine": "uncertainty"},
-    "shared bottom, surgery": {"combine": "surgery"},
+    "shared bottom, PCGrad": {"combine": "pcgrad"},
     "shared bottom, one stop": {"keep": "sum"},
 }
 SEEDS = 10
@@ -90,7 +91,7 @@ def linear(kinds: Sequence[Kind], learn: Rows, stop: Rows, asked: np.ndarray) ->
     for t, kind in enumerate(kinds):
         known, looked = ~np.isnan(learn[1][:, t]), ~np.isnan(stop[1][:, t])
         x, y, valid, truth = learn[0][known], learn[1][known, t], stop[0][looked], stop[1][looked, t]
-        if kind == "number":
+        if kind == "regression":
             ridges = [Ridge(l2).fit(x, y) for l2 in STRENGTHS]
             best = min(ridges, key=lambda m: np.square(m.predict(valid) - truth).mean())
             predictions.append(best.predict(asked))
@@ -112,8 +113,8 @@ def multi_task() -> dict[str, Any]:
     many to stop and to choose the learning rate by. Ten draws of both and of the first weights. "two" are rating and
     recommendation, "three" all; "few ratings" has two tasks where only 50 ratings are known to learn from and 12 to
     stop by. Stop and rate are each task's own, but for "one stop", where the sum of the losses decides when to stop.
-    Every network has 64 hidden units, and as many again for each further network of "alone"; "linear" is a ridge and a
-    logistic regression. Intervals, of the difference to "alone", are over draws and reviews of the test.
+    Every network has 64 hidden units, and as many again for each further network of "single task"; "linear" is a ridge
+    and a logistic regression. Intervals, of the difference to "single task", are over draws and reviews of the test.
     """
     data = Reviews.read()
     cases = [("two", n) for n in (3000, 1000, 300, 100)] + [("three", n) for n in (3000, 300)] + [("few ratings", 1000)]
@@ -124,7 +125,7 @@ def multi_task() -> dict[str, Any]:
 
 
 def _together_or_alone(data: Reviews, case: str, n: int) -> list[dict[str, Any]]:
-    """Return what each way of sharing, and a linear model, reaches in one case, with the lead over "alone"."""
+    """Return what each way of sharing, and a linear model, reaches in one case, with the lead over "single task"."""
     test = slice(-3000, None)
     kinds = KINDS if case == "three" else KINDS[:2]
     found: dict[str, list[np.ndarray]] = {}
@@ -143,7 +144,7 @@ def _together_or_alone(data: Reviews, case: str, n: int) -> list[dict[str, Any]]
     for name, predictions in found.items():
         for t, label in enumerate(("rating", "recommended", "age")[: len(kinds)]):
             score = auc if label == "recommended" else rmse
-            value, lead, low, high = against(predictions, found["alone"], data.y[test][:, t], t, score)
+            value, lead, low, high = against(predictions, found["single task"], data.y[test][:, t], t, score)
             row = {"case": case, "n": n, "model": name, "task": label, "value": value}
             rows.append(row | {"lead": lead, "low": low, "high": high})
     return rows
@@ -171,11 +172,6 @@ def _conflict(data: Reviews) -> list[dict[str, Any]]:
 Score = Callable[[np.ndarray, np.ndarray], float]
 
 
-def rmse(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Return the root of the mean squared error."""
-    return float(np.sqrt(np.square(truth - predicted).mean()))
-
-
 def against(
     mine: Sequence[np.ndarray], theirs: Sequence[np.ndarray], truth: np.ndarray, task: int, score: Score
 ) -> tuple[float, float, float, float]:
@@ -188,12 +184,15 @@ def against(
     if mine is theirs:
         return value, 0.0, 0.0, 0.0
     lead = value - float(scores(theirs, slice(None)).mean())
-    rng = np.random.default_rng(0)
-    leads = []
-    for _ in range(300):
-        rows, draws = rng.integers(0, len(truth), len(truth)), rng.integers(0, len(mine), len(mine))
-        leads.append((scores(mine, rows) - scores(theirs, rows))[draws].mean())
-    low, high = np.percentile(leads, [2.5, 97.5])
+
+    def leads(row_counts: np.ndarray, draw_counts: np.ndarray) -> np.ndarray:
+        of_draws = []
+        for counts in row_counts.astype(int):
+            rows = np.repeat(np.arange(len(truth)), counts)
+            of_draws.append(scores(mine, rows) - scores(theirs, rows))
+        return (draw_counts * of_draws).sum(1) / len(mine)
+
+    low, high = bootstrap_interval(leads, (len(truth), len(mine)), resamples=300)
     return value, lead, float(low), float(high)
 
 
@@ -243,18 +242,18 @@ def _moved(data: Reviews, seed: int) -> tuple[dict[int, dict[str, float]], dict[
         share, noise = y[cut:].mean(), float(np.square(y[cut:] - y[:cut].mean()).mean())
         constant = (
             noise / model.scale_[0] ** 2
-            if kind == "number"
+            if kind == "regression"
             else -float(share * np.log(y[:cut].mean()) + (1 - share) * np.log(1 - y[:cut].mean()))
         )
         explained[name] = 1 - float(model.valid_losses_[0]) / constant
         return model
 
-    clothes = source("other clothes", "yes", data.x[others], yes[others])
+    clothes = source("other clothes", "binary", data.x[others], yes[others])
     starts: dict[str, MultiTask | None] = {
         "nothing": None,
-        "films": source("films", "number", texts[known], means[known, None]),
+        "films": source("films", "regression", texts[known], means[known, None]),
         "other clothes": clothes,
-        "age of the writers": source("age of the writers", "number", data.x[others], data.y[others, 2:]),
+        "age of the writers": source("age of the writers", "regression", data.x[others], data.y[others, 2:]),
     }
     words = TfidfEncoder().fit(data.table["text"].tolist()).encode(data.table["text"].tolist())
     drawn = rng.permutation(np.flatnonzero(dress))
@@ -265,24 +264,25 @@ def _moved(data: Reviews, seed: int) -> tuple[dict[int, dict[str, float]], dict[
         if min(len(np.unique(yes[one])) for one in rows) < 2:
             continue  # one class alone teaches nothing
         learn, stop = ((data.x[one], yes[one]) for one in rows)
-        options: dict[str, Any] = {"rates": (1e-4, 3e-4, *RATES), "steps": 300, "look_every": 10, "seed": seed}
+        options: dict[str, Any] = {"rates": (1e-4, 3e-4, *RATES), "steps": 300, "valid_every": 10, "seed": seed}
         guesses = {
-            name: tuned(["yes"], learn, stop, start, **options).predict(data.x[asked]) for name, start in starts.items()
+            name: tuned(["binary"], learn, stop, start, **options).predict(data.x[asked])
+            for name, start in starts.items()
         }
-        whole = tuned(["yes"], learn, stop, clothes, with_heads=True, **options)
+        whole = tuned(["binary"], learn, stop, clothes, with_heads=True, **options)
         guesses["other clothes, with the head"] = whole.predict(data.x[asked])
         guesses["other clothes, as it is"] = clothes.predict(data.x[asked])
         both = np.r_[rows[0], others]
-        guesses["both together"] = tuned(["yes"], (data.x[both], yes[both]), stop, seed=seed).predict(data.x[asked])
-        guesses["logistic regression"] = linear(["yes"], learn, stop, data.x[asked])
+        guesses["both together"] = tuned(["binary"], (data.x[both], yes[both]), stop, seed=seed).predict(data.x[asked])
+        guesses["logistic regression"] = linear(["binary"], learn, stop, data.x[asked])
         counted = [(words[one], yes[one]) for one in rows]
-        guesses["logistic regression, TF-IDF"] = linear(["yes"], counted[0], counted[1], words[asked])
+        guesses["logistic regression, TF-IDF"] = linear(["binary"], counted[0], counted[1], words[asked])
         found[n] = {name: float(auc(yes[asked, 0], guess[:, 0])) for name, guess in guesses.items()}
     return found, explained
 
 
 def lead_by_draw(mine: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
-    """Return the mean difference of the same draws and its 95 percent interval by Student's t."""
-    leads = np.array(mine) - np.array(theirs)
-    half = student_t.ppf(0.975, len(leads) - 1) * leads.std(ddof=1) / len(leads) ** 0.5
-    return {"lead": float(leads.mean()), "low": float(leads.mean() - half), "high": float(leads.mean() + half)}
+    """Return the mean difference of the same draws and its 95% interval by Student's t."""
+    leads = np.subtract(mine, theirs)
+    low, high = t_interval(leads)
+    return {"lead": float(leads.mean()), "low": low, "high": high}

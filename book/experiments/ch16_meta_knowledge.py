@@ -14,9 +14,9 @@ from llmrec_lite.recommenders.base import BaseRecommender
 
 SEEDS = 5
 
-CORRECTED = {"learning_rate": [0.01, 0.02], "dropout": [0.5, 0.65], "epochs": [30, 60]}
-TUNED_ON = {"learning_rate": [0.0001, 0.0003, 0.001], "scale": [4.0, 12.0, 24.0], "epochs": [3]}
-HISTORIES = {"epochs": [20], "dropout": [0.3, 0.5], "learning_rate": [0.002, 0.004, 0.008]}
+CORRECTED = {"learning_rate": [0.01, 0.02], "dropout": [0.5, 0.65], "n_epochs": [30, 60]}
+TUNED_ON = {"learning_rate": [0.0001, 0.0003, 0.001], "scale": [4.0, 12.0, 24.0], "n_epochs": [3]}
+HISTORIES = {"n_epochs": [20], "dropout": [0.3, 0.5], "learning_rate": [0.002, 0.004, 0.008]}
 
 
 class _Begun(BaseRecommender):

@@ -32,7 +32,7 @@ from llmrec_lite.knowledge.graph import (
 )
 from llmrec_lite.knowledge.recommend import CKE, FactAutoencoder, FactEncoder, GraphRecommender
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.language.text_recommender import Encoder, JoinedEncoder, TextRecommender, TfidfEncoder
+from llmrec_lite.language.text_recommender import ConcatEncoder, Encoder, TextRecommender, TfidfEncoder
 from llmrec_lite.recommenders import ALS, DenoisingAutoencoder
 
 SEEDS = 2
@@ -164,7 +164,7 @@ def facts_learned() -> dict[str, Any]:
     inner, valid = splits.recommenders_split(train, seed=1)
     facts, right = dense_facts(), link_by_title(data)
     graph = KnowledgeGraph.from_frame(facts)
-    cke, one = {"weight": [0.1, 1.0]}, {"epochs": [10], "dropout": [0.3, 0.5]}
+    cke, one = {"weight": [0.1, 1.0]}, {"n_epochs": [10], "dropout": [0.3, 0.5]}
     models: dict[str, tuple[Any, Any]] = {
         "CKE, no facts": (partial(CKE, graph, right, 0.0), {"dropout": [0.5, 0.6]}),
         "CKE, shuffled links": (partial(CKE, graph, _shuffled(right)), cke),
@@ -199,10 +199,10 @@ def new_films_facts() -> dict[str, Any]:
     encoders: dict[str, Encoder] = {
         "TF-IDF": TfidfEncoder(),
         "MiniLM": encoder,
-        "MiniLM + TF-IDF": JoinedEncoder([encoder, TfidfEncoder()]),
+        "MiniLM + TF-IDF": ConcatEncoder([encoder, TfidfEncoder()]),
         "MiniLM, facts as sentences": encoder,
         **known,
-        **{f"MiniLM + {name}": JoinedEncoder([encoder, facts_only]) for name, facts_only in known.items()},
+        **{f"MiniLM + {name}": ConcatEncoder([encoder, facts_only]) for name, facts_only in known.items()},
     }
     table, gaps = [], []
     for seed in tqdm(range(5), desc="draws"):

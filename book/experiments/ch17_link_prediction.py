@@ -24,7 +24,7 @@ from llmrec_lite.knowledge.embedding import (
 from llmrec_lite.knowledge.graph import KnowledgeGraph, load_film_facts, load_triples
 
 SEEDS = 3
-EMBEDDINGS = {"epochs": [20], "learning_rate": [0.01, 0.02], "dropout": [0.0, 0.3, 0.6], "d": [128]}
+EMBEDDINGS = {"n_epochs": [20], "learning_rate": [0.01, 0.02], "dropout": [0.0, 0.3, 0.6], "dim": [128]}
 
 
 def dense_facts() -> pd.DataFrame:
@@ -128,7 +128,7 @@ def facts_missing() -> dict[str, Any]:
     parts = _parts(KnowledgeGraph.from_frame(dense_facts()))
     twice = _parts(KnowledgeGraph.from_frame(load_triples()))
     jobs = [delayed(_embedded)(scorer, scorer, parts, EMBEDDINGS) for scorer in ("transe", "distmult", "complex")]
-    one = {"epochs": [20], "learning_rate": [0.01], "dropout": [0.3], "d": [64]}
+    one = {"n_epochs": [20], "learning_rate": [0.01], "dropout": [0.3], "dim": [64]}
     jobs.append(delayed(_embedded)("complex, facts twice", "complex", twice, one))
     work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator_unordered")
     done = {found[0]: found[1:] for found in tqdm(work(jobs), total=len(jobs), desc="models")}

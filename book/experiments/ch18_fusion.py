@@ -18,7 +18,7 @@ from llmrec_lite.evaluate import Report, compare, evaluate
 from llmrec_lite.knowledge.graph import film_facts
 from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.language.text_recommender import JoinedEncoder, TextRecommender
+from llmrec_lite.language.text_recommender import ConcatEncoder, TextRecommender
 from llmrec_lite.llma.fusion import fuse, reciprocal_rank_fusion
 from llmrec_lite.llma.weights import ScoredSplit, learn_weights
 from llmrec_lite.metrics import ndcg_at_k
@@ -37,7 +37,7 @@ Scores = dict[str, np.ndarray]
 def make_parts(data: Dataset) -> dict[str, Any]:
     """Return the parts of the chapter's fusions, with the settings that chapters 3, 9 and 17 chose inside train."""
     encoder, facts = TextEncoder(), film_facts(data)
-    both = JoinedEncoder([encoder, FactEncoder(facts, data.items["text"].tolist())])
+    both = ConcatEncoder([encoder, FactEncoder(facts, data.items["text"].tolist())])
     return {
         "popularity": Popularity(),
         TEXT: TextRecommender(encoder, l2=3.0),

@@ -18,13 +18,14 @@ from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.language.text_recommender import TextRecommender
 from llmrec_lite.llma.fusion import FusedRecommender, fuse
 from llmrec_lite.llma.weights import ScoredSplit, learn_weights
-from llmrec_lite.meta.baselines import ORDERS, SHARES, mean_interval
+from llmrec_lite.meta.baselines import ORDERS, SHARES
 from llmrec_lite.meta.cold_start import AUTOENCODERS
 from llmrec_lite.meta.tasks import SHOTS, split_users
-from llmrec_lite.meta.user_attention import chosen, first_ten
+from llmrec_lite.meta.user_attention import first_ten, split_histories
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import DenoisingAutoencoder, Popularity
 from llmrec_lite.recommenders.base import top_k_unseen
+from llmrec_lite.stats import mean_interval
 
 
 def _pooled(values: Mapping[tuple[Any, ...], list[np.ndarray]], keys: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -61,8 +62,8 @@ def fused_new_users() -> dict[str, Any]:
         }
         for order in ORDERS:
             for k in SHOTS[:0:-1]:  # from many to few: the fixed a is that of the most
-                by_place = chosen(parts[0], k, order)[2].mean(0)
-                told = [chosen(part, k, order, least=30 - k)[1:] for part in parts[1:]]
+                by_place = split_histories(parts[0], k, order)[2].mean(0)
+                told = [split_histories(part, k, order, min_query=30 - k)[1:] for part in parts[1:]]
                 maps_k = {}
                 for name, some in maps.items():
                     tried = [_list_ndcg(told[0][0] @ weights, *told[0]).mean() for weights in some]

@@ -18,19 +18,20 @@ from llmrec_lite.llma import LLMA, LLMAConfig
 from llmrec_lite.llma.cold_start import N_EVAL_ITEMS, N_FOLDS, ColdStartFusion
 from llmrec_lite.llma.fusion import fuse
 from llmrec_lite.llma.weights import learn_weights
-from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES, mean_interval
+from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES
 from llmrec_lite.meta.cold_start import ColdStartRecommender
-from llmrec_lite.meta.tasks import SHOTS, split_users
-from llmrec_lite.meta.user_attention import Order, chosen, first_ten
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, split_users
+from llmrec_lite.meta.user_attention import first_ten, split_histories
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import Popularity
+from llmrec_lite.stats import mean_interval
 
 WISHES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)  # weights of a wish in words
 NAMES = {"text": "the part text", "factors": "the factors", "autoencoder": "the autoencoder"}
 
 
 def _cold_start(
-    both: Dataset, order: Order, facts: sparse.csr_array, encoder: str | None = "minilm"
+    both: Dataset, order: HistoryOrder, facts: sparse.csr_array, encoder: str | None = "minilm"
 ) -> tuple[LLMA, ColdStartFusion, Any]:
     """Fit what LLMA asks for cold-start users."""
     model = LLMA(LLMAConfig(order=order, encoder=encoder), facts=facts).encode_items(both)
@@ -110,19 +111,19 @@ def llma_new_users() -> dict[str, Any]:
             weights += [{"order": order, "fold": fold, "k": k, **w} for k, w in fusion.weights_.items()]
             for k in SHOTS:
                 of_k = [ways | episode_rankers(p, k, order) for ways, p in zip(shared, (train, both), strict=True)]
-                (_, tell, later), (_, given, rest) = (
-                    chosen(part, k, order, least=max(SHOTS) + QUERY - k) for part in (valid, test)
+                (_, valid_support, valid_query), (_, support, query) = (
+                    split_histories(part, k, order, min_query=max(SHOTS) + QUERY - k) for part in (valid, test)
                 )
                 scores = {}
                 for name in of_k[0]:
-                    tried = [_ndcg(one(tell), tell, later).mean() for one in of_k[0][name]]
-                    scores[name] = of_k[1][name][int(np.argmax(tried))](given)
-                supports = [(np.flatnonzero(row), np.full(int(row.sum()), 4.0)) for row in given]
-                scores["chapter 14"] = cold.choices(supports)
-                for name, (some, asked) in ours.items():
-                    scores[name] = some.score_matrix(sparse.csr_array(given), asked)
+                    tried = [_ndcg(one(valid_support), valid_support, valid_query).mean() for one in of_k[0][name]]
+                    scores[name] = of_k[1][name][int(np.argmax(tried))](support)
+                supports = [(np.flatnonzero(row), np.full(int(row.sum()), 4.0)) for row in support]
+                scores["chapter 14"] = cold.score_interaction(supports)
+                for name, (some, fitted) in ours.items():
+                    scores[name] = some.score_matrix(sparse.csr_array(support), fitted)
                 for name, values in scores.items():
-                    found.setdefault((order, k, name), []).append(_ndcg(values, given, rest))
+                    found.setdefault((order, k, name), []).append(_ndcg(values, support, query))
     table = []
     for (order_, k, name), lists in found.items():
         one, row = np.concatenate(lists), {"order": order_, "k": k, "model": name}
@@ -132,8 +133,8 @@ def llma_new_users() -> dict[str, Any]:
     return {"table": table, "weights": weights}
 
 
-def _ndcg(scores: np.ndarray, given: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    return ndcg_at_k(first_ten(scores, given), sparse.csr_array(rest), 10)
+def _ndcg(scores: np.ndarray, support: np.ndarray, query: np.ndarray) -> np.ndarray:
+    return ndcg_at_k(first_ten(scores, support), sparse.csr_array(query), 10)
 
 
 @experiment

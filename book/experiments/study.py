@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -13,20 +13,21 @@ from llmrec_lite.meta.baselines import (
     FACTORS,
     QUERY,
     TEXT,
-    Answer,
+    Predict,
     adapting,
     both_errors,
     each,
     item_mean,
     paired_interval,
     ridge,
-    rmse,
     shrunk_bias,
     user_errors,
+    user_rmse,
 )
 from llmrec_lite.meta.features import RatingNetwork
 from llmrec_lite.meta.learners import JointTraining
-from llmrec_lite.meta.tasks import SHOTS, nested_tasks, user_tasks
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, nested_tasks, user_tasks
+from llmrec_lite.stats import mean_interval
 
 
 class Study:
@@ -39,28 +40,28 @@ class Study:
     def __init__(self) -> None:
         # (order, way, K) -> of each fold the squared and absolute errors, (2, tasks), and whose they are
         self.errors: dict[tuple[str, str, int], list[np.ndarray]] = {}
-        self.owners: dict[tuple[str, int], list[np.ndarray]] = {}
+        self.task_ids: dict[tuple[str, int], list[np.ndarray]] = {}
         self.chosen: list[dict[str, Any]] = []
 
     def judge(
         self,
-        ways: Mapping[str, Sequence[Answer]],
+        ways: Mapping[str, Sequence[Predict]],
         valid: Dataset,
         test: Dataset,
         features: np.ndarray,
-        order: Literal["time", "random"],
+        order: HistoryOrder,
         fold: int,
     ) -> None:
         """Choose a setting of each way for each K on meta-validation users; keep its errors on meta-test users."""
         to_choose, tasks = (nested_tasks(part, SHOTS, QUERY, 0, order, features) for part in (valid, test))
         for k in SHOTS:
-            self.owners.setdefault((order, k), []).append(np.array([int(str(task.owner)) for task in tasks[k]]))
-            for name, answers in ways.items():
-                tried = [user_errors(answer, to_choose[k]).mean() for answer in answers]
+            self.task_ids.setdefault((order, k), []).append(np.array([int(str(task.task_id)) for task in tasks[k]]))
+            for name, predictors in ways.items():
+                tried = [user_errors(predict, to_choose[k]).mean() for predict in predictors]
                 place = int(np.nanargmin(tried))
-                self.errors.setdefault((order, name, k), []).append(both_errors(answers[place], tasks[k]))
+                self.errors.setdefault((order, name, k), []).append(both_errors(predictors[place], tasks[k]))
                 choice = {"order": order, "model": name, "k": k, "fold": fold, "setting": place}
-                self.chosen.append({**choice, "settings": len(answers)})
+                self.chosen.append({**choice, "settings": len(predictors)})
 
     def table(self, *rivals: str, folds: slice = slice(None)) -> list[dict[str, Any]]:
         """Return the error of each way at each K, and its lead over each rival with an interval over users.
@@ -70,13 +71,17 @@ class Study:
         rows = []
         for order, name, k in self.errors:
             mine, absolute = self._of_users(order, name, k, folds)
-            row = {"order": order, "model": name, "k": k, "rmse": rmse(mine), "users": len(mine)}
+            row = {"order": order, "model": name, "k": k, "rmse": user_rmse(mine), "users": len(mine)}
             row["mae"] = float(absolute.mean())
             for rival in rivals:
                 theirs, theirs_absolute = self._of_users(order, rival, k, folds)
                 low, high = paired_interval(mine, theirs)
-                row |= {f"lead over {rival}": rmse(mine) - rmse(theirs), f"low {rival}": low, f"high {rival}": high}
-                low, high = paired_interval(absolute, theirs_absolute, summary=np.asarray)
+                row |= {
+                    f"lead over {rival}": user_rmse(mine) - user_rmse(theirs),
+                    f"low {rival}": low,
+                    f"high {rival}": high,
+                }
+                low, high = mean_interval(absolute - theirs_absolute)
                 lead = float((absolute - theirs_absolute).mean())
                 row |= {f"mae lead over {rival}": lead, f"mae low {rival}": low, f"mae high {rival}": high}
             rows.append(row)
@@ -84,8 +89,8 @@ class Study:
 
     def _of_users(self, order: str, name: str, k: int, folds: slice) -> np.ndarray:
         """Return the mean squared and absolute errors of each user, (2, users)."""
-        owners = np.concatenate(self.owners[order, k][folds])
-        _, place, times = np.unique(owners, return_inverse=True, return_counts=True)
+        task_ids = np.concatenate(self.task_ids[order, k][folds])
+        _, place, times = np.unique(task_ids, return_inverse=True, return_counts=True)
         errors = np.concatenate(self.errors[order, name, k][folds], axis=1)
         return np.stack([np.bincount(place, part) / times for part in errors])
 
@@ -99,7 +104,7 @@ L2 = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 DAMPING = (1.0, 3.0, 6.0, 12.0, 25.0, 50.0)
 
 
-def contenders(joint: JointTraining, fresh: JointTraining) -> dict[str, list[Answer]]:
+def contenders(joint: JointTraining, fresh: JointTraining) -> dict[str, list[Predict]]:
     """Name each way to answer, with the settings to choose from, six at most."""
     return {
         "item mean": [each(item_mean)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -19,7 +19,7 @@ def finetune_command(
         typer.Option(help="What learns: head, full, top<k> layers, lora, lora-top<k>. lora-top2 (smollm2: 4) else."),
     ] = None,
     examples: Annotated[int, typer.Option(min=2, help="Most examples to learn from, drawn at random.")] = 512,
-    epochs: Annotated[float, typer.Option(help="Passes over them.")] = 3,
+    n_epochs: Annotated[float, typer.Option("--epochs", help="Passes over them.")] = 3,
     batch_size: Annotated[int, typer.Option(help="Examples an update.")] = 16,
     learning_rate: Annotated[
         float | None, typer.Option(help="Left out: 0.01 for head, 0.003 for lora, 0.0002 for top<k>, 0.00005 for full.")
@@ -45,12 +45,12 @@ def finetune_command(
 ) -> None:
     """Teach a language model to answer yes or no, and measure it on what it has not seen.
 
-    It learns whether a user likes a film (rates it 4 or more), told ten ratings before, from MovieLens or from your
+    It learns whether a user likes a film (rates it 4 or more), given ten ratings before, from MovieLens or from your
     --interactions; training, validation and test have other users. Or an encoder learns the labels of your --texts,
     dealt out at random, 70, 10 and 20 of 100. At most 100 examples validate and 500 test.
 
     Stop it with Ctrl-C, or kill it: the same command goes on from the last checkpoint and ends with the same weights.
-    When it has finished, the same command shows its report. Other settings need another --out.
+    Other settings need another --out.
     """
     options = {name: value for name, value in locals().items() if name not in ("out", "as_json")}
     # Standard output may be JSON for another program.
@@ -60,27 +60,15 @@ def finetune_command(
 
         report = run_job(out, screen.print, **options)
     except KeyboardInterrupt:
-        steps = [int(path.name[5:]) for path in out.glob("checkpoint/step-*")]
-        then = f"goes on from step {max(steps)}" if steps else "begins anew, for there is no checkpoint yet"
-        typer.echo(f"llmrec: stopped; the same command {then}", err=True)
+        typer.echo("llmrec: stopped; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
     if as_json:
         print(json.dumps(report, ensure_ascii=False, indent=1))
-    else:
-        _show(report, out, screen)
-
-
-def _show(report: dict[str, Any], out: Path, screen: Console) -> None:
-    found = report["metrics"]
-    screen.print(
-        f"{found['steps']} steps done; validation was best after step {found['best_step']}. The weights are those of "
-        f"step {found['kept_step']}, validation loss {found['valid_loss']:.4f}."
-    )
+        return
+    metrics = report["metrics"]
+    screen.print(f"{metrics['steps']} steps done; the weights are those of step {metrics['kept_step']}.")
     table = Table("on test", "AUC", "95% interval")
-    rows = dict(found["test"])
-    if lead := found["lead"]:
-        rows[f"lead over {lead['over']}"] = lead
-    for name, row in rows.items():
+    for name, row in metrics["test"].items():
         table.add_row(name, f"{row['auc']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}")
     screen.print(table)
     load = f"from llmrec_lite.cli.finetune_job import load_finetuned; model = load_finetuned({str(out)!r})"

@@ -135,7 +135,7 @@ def adapt(
     began = time.perf_counter()
     found = model.recommend_new(history, k)
     milliseconds = 1000 * (time.perf_counter() - began)
-    next_ = model.questions(history, ask)["item_id"] if ask else []
+    next_ = model.elicit(history, ask)["item_id"] if ask else []
     labels = dict(zip(dataset.items["item_id"], dataset.labels(), strict=True))
     found.insert(2, "item", found["item_id"].map(labels))
     questions = [labels[item] for item in next_]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -10,9 +11,8 @@ import torch
 from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import trange
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device, shuffled_batches
 from llmrec_lite.errors import SettingError
 from llmrec_lite.knowledge.graph import KnowledgeGraph
 
@@ -27,22 +27,22 @@ class KnowledgeNet(nn.Module):
     - "distmult": sum of e_h * w_r * e_t (Yang et al., ICLR 2015)
     - "complex": the real part of the sum of e_h * w_r * conj(e_t), e and w complex (Trouillon et al., ICML 2016)
 
-    Complex vectors have d / 2 entries: first the real parts, then the imaginary ones.
+    Complex vectors have dim / 2 entries: first the real parts, then the imaginary ones.
 
     Raises:
-        ValueError: the scorer is none of those named, or d is odd and the entries are complex.
+        ValueError: the scorer is none of those named, or dim is odd and the entries are complex.
     """
 
-    def __init__(self, n_entities: int, n_relations: int, d: int, scorer: Scorer) -> None:
+    def __init__(self, n_entities: int, n_relations: int, dim: int, scorer: Scorer) -> None:
         super().__init__()
         if scorer not in SCORERS:
             raise SettingError(f"scorer must be one of {', '.join(SCORERS)}, not {scorer!r}")
-        if d % 2 and scorer == "complex":
-            raise SettingError(f"complex needs an even d, for real and imaginary parts, not {d}")
+        if dim % 2 and scorer == "complex":
+            raise SettingError(f"complex needs an even d, for real and imaginary parts, not {dim}")
         self.scorer = scorer
-        self.entity, self.relation = nn.Embedding(n_entities, d), nn.Embedding(2 * n_relations, d)
+        self.entity, self.relation = nn.Embedding(n_entities, dim), nn.Embedding(2 * n_relations, dim)
         for table in (self.entity, self.relation):
-            nn.init.normal_(table.weight, std=d**-0.5)
+            nn.init.normal_(table.weight, std=dim**-0.5)
 
     def query(self, head: Tensor, relation: Tensor) -> Tensor:
         """Return where the tail should be, (n,), (n,) -> (n, d)."""
@@ -98,17 +98,17 @@ class KnowledgeEmbedding:
 
     Args:
         scorer: see `KnowledgeNet`.
-        d: length of the vectors.
-        epochs: passes over the facts, read both ways.
+        dim: length of the vectors.
+        n_epochs: passes over the facts, read both ways.
         learning_rate: of Adam, falling to zero along half a cosine.
         negatives: entities drawn for each step.
         dropout: of the vector that a tail is compared with.
-        batch: facts a step.
+        batch_size: facts a step.
         seed: of the start, the order and the draws.
         device: "auto", "cpu", "cuda".
 
     Raises:
-        ValueError: as `KnowledgeNet`, or by `fit` where the graph has no fact.
+        ValueError: by `fit`: as `KnowledgeNet`, or where the graph has no fact.
     """
 
     net_: KnowledgeNet
@@ -116,21 +116,19 @@ class KnowledgeEmbedding:
     def __init__(
         self,
         scorer: Scorer = "complex",
-        d: int = 64,
-        epochs: int = 30,
+        dim: int = 64,
+        n_epochs: int = 30,
         learning_rate: float = 0.01,
         negatives: int = 512,
         dropout: float = 0.3,
-        batch: int = 1024,
+        batch_size: int = 1024,
         seed: int = 0,
         device: str = "auto",
         progress: bool = False,
     ) -> None:
-        if scorer not in SCORERS:
-            raise SettingError(f"scorer must be one of {', '.join(SCORERS)}, not {scorer!r}")
         self.scorer: Scorer = scorer
-        self.d, self.epochs, self.learning_rate, self.negatives = d, epochs, learning_rate, negatives
-        self.dropout, self.batch = dropout, batch
+        self.dim, self.n_epochs, self.learning_rate, self.negatives = dim, n_epochs, learning_rate, negatives
+        self.dropout, self.batch_size = dropout, batch_size
         self.seed, self.device, self.progress = seed, device, progress
 
     def fit(self, graph: KnowledgeGraph) -> KnowledgeEmbedding:
@@ -142,22 +140,15 @@ class KnowledgeEmbedding:
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
-            self.net_ = KnowledgeNet(n_entities, len(graph.relations), self.d, self.scorer).to(device).train()
-            optimizer = torch.optim.Adam(self.net_.parameters(), self.learning_rate)
-            n_batches = -(-len(facts) // self.batch)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * n_batches)
-            self.losses_ = []
-            for _ in trange(self.epochs, disable=not self.progress, desc=self.scorer):
-                total = 0.0
-                for rows in torch.randperm(len(facts), generator=generator).tensor_split(n_batches):
-                    drawn = torch.randint(n_entities, (self.negatives,), generator=generator).to(device)
-                    loss = graph_loss(self.net_, facts[rows].to(device), drawn, self.dropout)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    schedule.step()
-                    total += loss.item() * len(rows)
-                self.losses_.append(total / len(facts))
+            self.net_ = KnowledgeNet(n_entities, len(graph.relations), self.dim, self.scorer).to(device)
+
+            def loss(rows: Tensor) -> Tensor:
+                drawn = torch.randint(n_entities, (self.negatives,), generator=generator).to(device)
+                return graph_loss(self.net_, facts[rows].to(device), drawn, self.dropout)
+
+            batches = partial(shuffled_batches, len(facts), self.batch_size, generator)
+            bar = self.scorer if self.progress else None
+            self.losses_ = list(adam_epochs(self.net_, batches, loss, self.n_epochs, self.learning_rate, progress=bar))
         self.net_.eval()
         return self
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import trange
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device, shuffled_batches
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders.base import BaseRecommender
@@ -27,7 +27,7 @@ class Knowledge(nn.Module):
     the factors of user and item. The last layer begins at zero, so that the corrected score begins as the dot product.
 
     Args:
-        d: length of the factors.
+        dim: length of the factors.
         correction: see above.
         hidden: units of the perceptron.
 
@@ -35,17 +35,17 @@ class Knowledge(nn.Module):
         ValueError: the correction is none of those named.
     """
 
-    def __init__(self, d: int, correction: Correction, hidden: int = 64) -> None:
+    def __init__(self, dim: int, correction: Correction, hidden: int = 64) -> None:
         super().__init__()
         if correction not in ("none", "vector", "network"):
             raise SettingError(f'correction must be "none", "vector" or "network", not {correction!r}')
         self.correction = correction
         if correction == "vector":
-            self.k = nn.Parameter(torch.zeros(d))
+            self.k = nn.Parameter(torch.zeros(dim))
         elif correction == "network":
             # The first layer of [u; i] in two parts: what is the same for all items, or users, is computed once.
-            self.of_user, self.of_item = nn.Linear(d, hidden), nn.Linear(d, hidden, bias=False)
-            self.out = nn.Linear(hidden, d)
+            self.of_user, self.of_item = nn.Linear(dim, hidden), nn.Linear(dim, hidden, bias=False)
+            self.out = nn.Linear(hidden, dim)
             nn.init.zeros_(self.out.weight)
             nn.init.zeros_(self.out.bias)
 
@@ -69,11 +69,13 @@ class MetaKnowledgeNet(nn.Module):
     Shapes: users (n,), items (n, m) -> scores (n, m).
     """
 
-    def __init__(self, n_users: int, n_items: int, d: int, correction: Correction, hidden: int, dropout: float) -> None:
+    def __init__(
+        self, n_users: int, n_items: int, dim: int, correction: Correction, hidden: int, dropout: float
+    ) -> None:
         super().__init__()
-        self.user, self.item = nn.Embedding(n_users, d), nn.Embedding(n_items, d)
+        self.user, self.item = nn.Embedding(n_users, dim), nn.Embedding(n_items, dim)
         self.bias = nn.Embedding(n_items, 1)
-        self.knowledge = Knowledge(d, correction, hidden)
+        self.knowledge = Knowledge(dim, correction, hidden)
         self.dropout = nn.Dropout(dropout)
         for table in (self.user, self.item):
             nn.init.normal_(table.weight, std=0.1)
@@ -88,7 +90,7 @@ class MetaKnowledgeNet(nn.Module):
 def sampled_softmax(
     net: nn.Module, users: Tensor, items: Tensor, n_items: int, negatives: int, generator: torch.Generator
 ) -> Tensor:
-    """Tell what each user met from items drawn at random, (n,), (n,) -> (): the mean cross-entropy.
+    """Return the sampled softmax loss of seen items against items drawn at random, (n,), (n,) -> ().
 
     Jean et al., "On Using Very Large Target Vocabulary for Neural Machine Translation", ACL 2015. All items are drawn
     alike, so nothing is corrected for how they are drawn.
@@ -96,7 +98,7 @@ def sampled_softmax(
     Args:
         net: scores users (n,) and items (n, m) as (n, m).
         users: indices, on the device of the net.
-        items: what they met, on the device of the net.
+        items: what they have seen, on the device of the net.
         n_items: how many there are to draw from.
         negatives: items drawn for each.
         generator: of the draws, on the CPU.
@@ -119,14 +121,14 @@ class MetaKnowledge(BaseRecommender):
 
     Args:
         correction: "none", "vector" or "network", see `Knowledge`.
-        d: length of the factors.
-        epochs: passes over the interactions; fresh items are drawn in each.
+        dim: length of the factors.
+        n_epochs: passes over the interactions; fresh items are drawn in each.
         learning_rate: of Adam, falling to zero along half a cosine.
-        negatives: items drawn for each that was met.
+        negatives: items drawn for each interaction.
         weight_decay: of Adam.
         dropout: of the factors.
         hidden: units of the network.
-        batch: interactions a step.
+        batch_size: interactions a step.
         start: factors of the users (n_users, d) and items (n_items, d) to begin with, such as those of `ALS`; d is
             then theirs.
         scale: by what the dot products of `start` are multiplied; a softmax asks for larger ones than ALS gives.
@@ -134,41 +136,39 @@ class MetaKnowledge(BaseRecommender):
         device: "auto", "cpu", "cuda".
 
     Raises:
-        ValueError: the correction is none of those named, nothing is drawn, or, by `fit`, `start` does not fit or
-            there is no interaction.
+        ValueError: negatives < 1, or, by `fit`, the correction is none of those named, `start` does not fit, or there
+            is no interaction.
     """
 
     def __init__(
         self,
         correction: Correction = "network",
-        d: int = 64,
-        epochs: int = 20,
+        dim: int = 64,
+        n_epochs: int = 20,
         learning_rate: float = 0.003,
         negatives: int = 16,
         weight_decay: float = 0.0,
         dropout: float = 0.3,
         hidden: int = 64,
-        batch: int = 1024,
+        batch_size: int = 1024,
         start: tuple[np.ndarray, np.ndarray] | None = None,
         scale: float = 8.0,
         seed: int = 0,
         device: str = "auto",
         progress: bool = False,
     ) -> None:
-        if correction not in ("none", "vector", "network"):
-            raise SettingError(f'correction must be "none", "vector" or "network", not {correction!r}')
         if negatives < 1:
-            raise SettingError(f"negatives must be at least 1, not {negatives}: there is nothing to tell from")
+            raise SettingError(f"negatives must be at least 1, not {negatives}: there is nothing to contrast with")
         self.correction: Correction = correction
-        self.d, self.epochs, self.learning_rate, self.negatives = d, epochs, learning_rate, negatives
-        self.weight_decay, self.dropout, self.hidden, self.batch = weight_decay, dropout, hidden, batch
+        self.dim, self.n_epochs, self.learning_rate, self.negatives = dim, n_epochs, learning_rate, negatives
+        self.weight_decay, self.dropout, self.hidden, self.batch_size = weight_decay, dropout, hidden, batch_size
         self.start, self.scale, self.seed, self.device, self.progress = start, scale, seed, device, progress
 
     def _fit(self, train: Dataset) -> None:
-        device, d = pick_device(self.device), self.d
+        device, dim = pick_device(self.device), self.dim
         if self.start is not None:
-            d = self.start[0].shape[1]
-            shapes, expected = tuple(a.shape for a in self.start), ((train.n_users, d), (train.n_items, d))
+            dim = self.start[0].shape[1]
+            shapes, expected = tuple(a.shape for a in self.start), ((train.n_users, dim), (train.n_items, dim))
             if shapes != expected:
                 raise SettingError(f"start has the shapes {shapes}, the data ask for {expected}")
         users, items = (torch.from_numpy(side.astype(np.int64)) for side in train.matrix().nonzero())
@@ -177,27 +177,22 @@ class MetaKnowledge(BaseRecommender):
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
-            self.net_ = MetaKnowledgeNet(train.n_users, train.n_items, d, self.correction, self.hidden, self.dropout)
+            self.net_ = MetaKnowledgeNet(train.n_users, train.n_items, dim, self.correction, self.hidden, self.dropout)
             if self.start is not None:
                 for table, factors in zip((self.net_.user, self.net_.item), self.start, strict=True):
                     table.weight.data.copy_(torch.from_numpy(factors * self.scale**0.5))
             self.net_.to(device)
-            optimizer = torch.optim.Adam(self.net_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-            n_batches = -(-len(users) // self.batch)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * n_batches)
-            self.net_.train()
-            self.losses_ = []
-            for _ in trange(self.epochs, disable=not self.progress, desc="MetaKnowledge"):
-                total = 0.0
-                for rows in torch.randperm(len(users), generator=generator).tensor_split(n_batches):
-                    known = users[rows].to(device), items[rows].to(device)
-                    loss = sampled_softmax(self.net_, *known, train.n_items, self.negatives, generator)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    schedule.step()
-                    total += loss.item() * len(rows)
-                self.losses_.append(total / len(users))
+
+            def loss(rows: Tensor) -> Tensor:
+                pairs = users[rows].to(device), items[rows].to(device)
+                return sampled_softmax(self.net_, *pairs, train.n_items, self.negatives, generator)
+
+            batches = partial(shuffled_batches, len(users), self.batch_size, generator)
+            how: dict[str, Any] = {
+                "weight_decay": self.weight_decay,
+                "progress": "MetaKnowledge" if self.progress else None,
+            }
+            self.losses_ = list(adam_epochs(self.net_, batches, loss, self.n_epochs, self.learning_rate, **how))
 
     @torch.no_grad()
     def _score(self, users: np.ndarray) -> np.ndarray:
@@ -212,7 +207,7 @@ class MetaKnowledge(BaseRecommender):
 
 
 class PoolingNet(SequenceNet):
-    """Make a state of a history by a weighted mean of its items; each place looks back only.
+    """Make a state of a history by a weighted mean of its items; each position looks back only.
 
     The weight of item s for the state after item t is the softmax over s of a logit: 0 for "mean"; a learned number
     for each distance t - s for "recency", the last one for all that is farther away; q(e_t) . k(e_s) / sqrt(d) for
@@ -224,15 +219,15 @@ class PoolingNet(SequenceNet):
         ValueError: the pool is none of those named.
     """
 
-    def __init__(self, n_items: int, d: int, dropout: float, length: int, pool: Pool) -> None:
+    def __init__(self, n_items: int, dim: int, dropout: float, length: int, pool: Pool) -> None:
         super().__init__()
         if pool not in ("mean", "recency", "attention", "attention and recency"):
             raise SettingError(f'pool must be "mean", "recency", "attention" or both together, not {pool!r}')
-        self.embed = nn.Embedding(n_items + 1, d, padding_idx=0)
-        self.out, self.dropout = nn.Linear(d, d), nn.Dropout(dropout)
+        self.embed = nn.Embedding(n_items + 1, dim, padding_idx=0)
+        self.out, self.dropout = nn.Linear(dim, dim), nn.Dropout(dropout)
         self.attend = "attention" in pool
         if self.attend:
-            self.query, self.key = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
+            self.query, self.key = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False)
         self.by_distance = nn.Parameter(torch.zeros(length)) if "recency" in pool else None
 
     def weights(self, items: Tensor) -> Tensor:
@@ -246,7 +241,7 @@ class PoolingNet(SequenceNet):
         if self.by_distance is not None:
             logits = logits + self.by_distance[distance.clamp(0, len(self.by_distance) - 1)]
         may = (distance >= 0) & (items > 0)[:, None, :]
-        # A place with nothing to look at would be nan; it gets zeros.
+        # A position with nothing to look at would be nan; it gets zeros.
         return torch.softmax(logits.masked_fill(~may, -1e9), -1) * may
 
     def forward(self, items: Tensor) -> Tensor:
@@ -262,11 +257,11 @@ class Pooled(SequenceRecommender):
         self.pool: Pool = pool
 
     def _network(self, n_items: int) -> SequenceNet:
-        return PoolingNet(n_items, self.d, self.dropout, self.length, self.pool)
+        return PoolingNet(n_items, self.dim, self.dropout, self.length, self.pool)
 
 
 class LSTM4Rec(SequenceRecommender):
     """Sequence model with a long short-term memory, see `GRUNet`."""
 
     def _network(self, n_items: int) -> SequenceNet:
-        return GRUNet(n_items, self.d, self.dropout, cell="lstm")
+        return GRUNet(n_items, self.dim, self.dropout, cell="lstm")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
 from torch import Tensor, nn
-from tqdm.auto import trange
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device, shuffled_batches
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.knowledge.embedding import KnowledgeEmbedding, KnowledgeNet, Scorer, both_ways, graph_loss
@@ -22,10 +22,10 @@ from llmrec_lite.recommenders.linear import DenoisingAutoencoder
 
 
 class FactAutoencoder(DenoisingAutoencoder):
-    """The denoising autoencoder of chapter 3 with every fact as one more person, who met the items that it holds of.
+    """The denoising autoencoder of chapter 3 with every fact as one more user, who has seen the items that it holds of.
 
     The rows of facts are added below the matrix of interactions, times the root of `weight`; items that share facts
-    then look as if they had been met together, and an item that nobody has met still gets a score (collective matrix
+    then look as if they had been seen together, and an item without interactions still gets a score (collective matrix
     factorization has the same idea: Singh and Gordon, KDD 2008).
 
     Args:
@@ -82,9 +82,9 @@ class CKENet(nn.Module):
 
     entity: Tensor  # of each item, (n_items,); -1 where there is none
 
-    def __init__(self, n_users: int, d: int, dropout: float, entity: Tensor, graph: KnowledgeNet) -> None:
+    def __init__(self, n_users: int, dim: int, dropout: float, entity: Tensor, graph: KnowledgeNet) -> None:
         super().__init__()
-        self.user, self.item = nn.Embedding(n_users, d), nn.Embedding(len(entity), d)
+        self.user, self.item = nn.Embedding(n_users, dim), nn.Embedding(len(entity), dim)
         self.bias = nn.Embedding(len(entity), 1)
         self.graph, self.dropout = graph, nn.Dropout(dropout)
         self.register_buffer("entity", entity)
@@ -115,12 +115,12 @@ class CKE(BaseRecommender):
         links: the entity of each item, by raw item id.
         weight: of the loss of the facts; 0 trains no fact, and leaves the entities out.
         scorer: of the facts, see `KnowledgeNet`.
-        d: length of all vectors.
-        epochs: passes over the interactions.
+        dim: length of all vectors.
+        n_epochs: passes over the interactions.
         learning_rate: of Adam, falling to zero along half a cosine.
         dropout: of the vectors of users and items.
-        negatives: items drawn for each that was met.
-        batch: interactions a step, and facts.
+        negatives: items drawn for each interaction.
+        batch_size: interactions a step, and facts.
         seed: of the start, the order and the draws.
         device: "auto", "cpu", "cuda".
     """
@@ -131,12 +131,12 @@ class CKE(BaseRecommender):
         links: pd.Series,
         weight: float = 1.0,
         scorer: Scorer = "transe",
-        d: int = 64,
-        epochs: int = 30,
+        dim: int = 64,
+        n_epochs: int = 30,
         learning_rate: float = 0.01,
         dropout: float = 0.5,
         negatives: int = 16,
-        batch: int = 1024,
+        batch_size: int = 1024,
         seed: int = 0,
         device: str = "auto",
         progress: bool = False,
@@ -144,8 +144,14 @@ class CKE(BaseRecommender):
         if weight < 0:
             raise SettingError(f"weight must not be negative, but is {weight!r}")
         self.graph, self.links, self.weight, self.scorer = graph, links, weight, scorer
-        self.d, self.epochs, self.learning_rate, self.dropout = d, epochs, learning_rate, dropout
-        self.negatives, self.batch, self.seed, self.device, self.progress = negatives, batch, seed, device, progress
+        self.dim, self.n_epochs, self.learning_rate, self.dropout = dim, n_epochs, learning_rate, dropout
+        self.negatives, self.batch_size, self.seed, self.device, self.progress = (
+            negatives,
+            batch_size,
+            seed,
+            device,
+            progress,
+        )
 
     def _fit(self, train: Dataset) -> None:
         device = pick_device(self.device)
@@ -158,24 +164,22 @@ class CKE(BaseRecommender):
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
             known = torch.from_numpy(entity if self.weight else np.full_like(entity, -1))
-            net = KnowledgeNet(len(self.graph.entities), len(self.graph.relations), self.d, self.scorer)
+            net = KnowledgeNet(len(self.graph.entities), len(self.graph.relations), self.dim, self.scorer)
             nn.init.normal_(net.entity.weight, std=0.1)
-            self.net_ = CKENet(train.n_users, self.d, self.dropout, known, net).to(device).train()
-            optimizer = torch.optim.Adam(self.net_.parameters(), self.learning_rate)
-            n_batches = -(-len(users) // self.batch)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * n_batches)
-            for _ in trange(self.epochs, disable=not self.progress, desc="CKE"):
-                for rows in torch.randperm(len(users), generator=generator).tensor_split(n_batches):
-                    met = users[rows].to(device), items[rows].to(device)
-                    loss = sampled_softmax(self.net_, *met, train.n_items, self.negatives, generator)
-                    if self.weight:
-                        some = facts[torch.randint(len(facts), (self.batch,), generator=generator)].to(device)
-                        rivals = torch.randint(len(self.graph.entities), (256,), generator=generator).to(device)
-                        loss = loss + self.weight * graph_loss(net, some, rivals)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    schedule.step()
+            self.net_ = CKENet(train.n_users, self.dim, self.dropout, known, net).to(device)
+
+            def loss(rows: Tensor) -> Tensor:
+                pairs = users[rows].to(device), items[rows].to(device)
+                value = sampled_softmax(self.net_, *pairs, train.n_items, self.negatives, generator)
+                if not self.weight:
+                    return value
+                some = facts[torch.randint(len(facts), (self.batch_size,), generator=generator)].to(device)
+                rivals = torch.randint(len(self.graph.entities), (256,), generator=generator).to(device)
+                return value + self.weight * graph_loss(net, some, rivals)
+
+            batches = partial(shuffled_batches, len(users), self.batch_size, generator)
+            bar = "CKE" if self.progress else None
+            self.losses_ = list(adam_epochs(self.net_, batches, loss, self.n_epochs, self.learning_rate, progress=bar))
 
     @torch.no_grad()
     def _score(self, users: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Chapter 7: attention and the Transformer, as first published, written to be read.
 
 Masks are boolean everywhere, and True means "may look". They have any shape that broadcasts to (n, t, t), one
-row for each place that looks and one column for each place that is looked at, so two masks are joined with `&`:
+row for each query position and one column for each key position, so two masks are joined with `&`:
 `causal_mask(t) & padding_mask(lengths, t)`.
 """
 
@@ -20,10 +20,10 @@ from llmrec_lite.errors import SettingError
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Let every query take a weighted mean of the values, weighted by how well it fits their keys.
+    """Scaled dot-product attention: each query takes a mean of the values, weighted by how well it fits their keys.
 
     softmax(Q K^T / sqrt(d)) V: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 1. A query
-    with no allowed place gets weights and output of zero: a softmax over nothing has no value, and zero adds nothing.
+    with no allowed position gets weights and output of zero: a softmax over nothing has no value.
 
     Args:
         query: (..., t, d).
@@ -50,63 +50,37 @@ def scaled_dot_product_attention(
 
 
 def causal_mask(n: int, device: torch.device | str | None = None) -> Tensor:
-    """Return (n, n), True where the column is not after the row: a place sees itself and the past."""
+    """Return (n, n), True where the column is not after the row: a position sees itself and the past."""
     return torch.ones(n, n, dtype=torch.bool, device=device).tril()
 
 
 def padding_mask(lengths: Sequence[int] | Tensor, n: int) -> Tensor:
-    """Return (len(lengths), 1, n), True at the first `lengths[i]` places of row i: none looks at the padding.
-
-    Raises:
-        ValueError: a length is negative or more than n.
-    """
+    """Return (len(lengths), 1, n), True at the first `lengths[i]` positions of row i: none looks at the padding."""
     lengths = torch.as_tensor(lengths)
-    if len(lengths) and not (int(lengths.min()) >= 0 and int(lengths.max()) <= n):
-        raise SettingError(f"lengths must lie between 0 and n={n}, got {lengths.tolist()}")
     return (torch.arange(n, device=lengths.device) < lengths[:, None])[:, None]
 
 
-def sinusoidal_positions(length: int, d: int) -> Tensor:
-    """Return (length, d): sines in the even columns, cosines in the odd ones, of slower and slower waves.
-
-    Column 2i at place p is sin(p / 10000^(2i/d)) and column 2i + 1 its cosine (Vaswani et al. 2017, section 3.5).
-
-    Raises:
-        ValueError: d is odd.
-    """
-    if d % 2:
-        raise SettingError(f"d={d} is odd; sines and cosines come in pairs, so take an even d")
-    frequency = 10000.0 ** (-torch.arange(0, d, 2) / d)  # (d / 2,)
-    angle = torch.arange(length)[:, None] * frequency  # (length, d / 2)
-    return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
-
-
 class MultiHeadAttention(nn.Module):
-    """Several attentions side by side, each making d / heads numbers of all d (Vaswani et al. 2017, section 3.2.2).
+    """Multi-head attention: each head makes dim / heads numbers of all dim (Vaswani et al. 2017, section 3.2.2).
 
     Shapes: x (n, t, d) -> (n, t, d). The same module serves a padded batch: give it a `padding_mask`.
 
     Args:
-        d: length of the states.
-        heads: how many attentions; divides d.
+        dim: length of the states.
+        heads: how many attentions; divides dim.
         dropout: share of the attention weights set to zero in training.
-
-    Raises:
-        ValueError: d does not divide into the heads.
     """
 
-    def __init__(self, d: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        if heads < 1 or d % heads:
-            raise SettingError(f"d={d} does not divide into {heads} heads; take a multiple of the number of heads")
         self.heads, self.dropout = heads, nn.Dropout(dropout)
-        self.query, self.key, self.value, self.merge = (nn.Linear(d, d) for _ in range(4))
+        self.query, self.key, self.value, self.out_proj = (nn.Linear(dim, dim) for _ in range(4))
 
     def forward(
         self, x: Tensor, mask: Tensor | None = None, return_weights: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Mix the states; with `return_weights` give the weights (n, heads, t, t) as well (before dropout)."""
-        n, t, d = x.shape
+        n, t, dim = x.shape
         # (n, t, d) -> (n, heads, t, d / heads): a head is one more batch axis.
         query, key, value = (
             project(x).view(n, t, self.heads, -1).transpose(1, 2) for project in (self.query, self.key, self.value)
@@ -116,52 +90,47 @@ class MultiHeadAttention(nn.Module):
         seen, weights = scaled_dot_product_attention(query, key, value, mask)
         if self.training and self.dropout.p:
             seen = self.dropout(weights) @ value
-        out = self.merge(seen.transpose(1, 2).reshape(n, t, d))
+        out = self.out_proj(seen.transpose(1, 2).reshape(n, t, dim))
         return (out, weights) if return_weights else out
 
 
 class FeedForward(nn.Module):
-    """Think about each place alone: widen, one activation, narrow (Vaswani et al. 2017, equation 2).
+    """Position-wise feed-forward network: linear, activation, linear (Vaswani et al. 2017, equation 2).
 
     Shapes: (..., d) -> (..., d). The paper has ReLU; BERT and GPT-2 have GELU.
-
-    Raises:
-        ValueError: the activation is neither "relu" nor "gelu".
     """
 
-    def __init__(self, d: int, d_ff: int, dropout: float = 0.0, activation: Literal["relu", "gelu"] = "relu") -> None:
+    def __init__(self, dim: int, d_ff: int, dropout: float = 0.0, activation: Literal["relu", "gelu"] = "relu") -> None:
         super().__init__()
-        if activation not in ("relu", "gelu"):
-            raise SettingError(f'activation must be "relu" or "gelu", not {activation!r}')
-        self.widen, self.narrow = nn.Linear(d, d_ff), nn.Linear(d_ff, d)
-        self.activation, self.dropout = (F.relu if activation == "relu" else F.gelu), nn.Dropout(dropout)
+        self.fc1, self.fc2 = nn.Linear(dim, d_ff), nn.Linear(d_ff, dim)
+        self.activation, self.dropout = getattr(F, activation), nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the new states."""
-        return self.narrow(self.dropout(self.activation(self.widen(x))))
+        return self.fc2(self.dropout(self.activation(self.fc1(x))))
 
 
 class TransformerBlock(nn.Module):
-    """Look around, then think, each added to what came in.
+    """Transformer block: attention, then a feed-forward network, each with a residual connection.
 
     Shapes: x (n, t, d) -> (n, t, d). With norm="post", norm(x + f(x)), as in the paper; with "pre", x + f(norm(x)),
     which trains without warm-up (Xiong et al., "On Layer Normalization in the Transformer Architecture", ICML 2020).
 
     Args:
-        d: length of the states.
-        heads: of the attention; divides d.
+        dim: length of the states.
+        heads: of the attention; divides dim.
         d_ff: width of the feed-forward layer.
         dropout: share of numbers set to zero in training: attention weights, hidden units, and what is added.
         norm: where the layer normalization stands.
         activation: of the feed-forward layer.
 
     Raises:
-        ValueError: d does not divide into the heads, or norm or activation is unknown.
+        ValueError: norm is unknown.
     """
 
     def __init__(
         self,
-        d: int,
+        dim: int,
         heads: int,
         d_ff: int,
         dropout: float = 0.0,
@@ -172,16 +141,16 @@ class TransformerBlock(nn.Module):
         if norm not in ("pre", "post"):
             raise SettingError(f'norm must be "pre" or "post", not {norm!r}')
         self.norm, self.dropout = norm, nn.Dropout(dropout)
-        self.attend, self.norm_attend = MultiHeadAttention(d, heads, dropout), nn.LayerNorm(d)
-        self.feed, self.norm_feed = FeedForward(d, d_ff, dropout, activation), nn.LayerNorm(d)
+        self.attn, self.norm_attn = MultiHeadAttention(dim, heads, dropout), nn.LayerNorm(dim)
+        self.mlp, self.norm_mlp = FeedForward(dim, d_ff, dropout, activation), nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the new states; `mask` as in the module's first lines."""
         if self.norm == "pre":
-            x = x + self.dropout(self.attend(self.norm_attend(x), mask))
-            return x + self.dropout(self.feed(self.norm_feed(x)))
-        x = self.norm_attend(x + self.dropout(self.attend(x, mask)))
-        return self.norm_feed(x + self.dropout(self.feed(x)))
+            x = x + self.dropout(self.attn(self.norm_attn(x), mask))
+            return x + self.dropout(self.mlp(self.norm_mlp(x)))
+        x = self.norm_attn(x + self.dropout(self.attn(x, mask)))
+        return self.norm_mlp(x + self.dropout(self.mlp(x)))
 
 
 class TransformerEncoder(nn.Module):
@@ -192,8 +161,8 @@ class TransformerEncoder(nn.Module):
 
     Args:
         vocab_size: tokens are 0 .. vocab_size - 1.
-        d: length of the states.
-        heads: of each attention; divides d.
+        dim: length of the states.
+        heads: of each attention; divides dim.
         layers: number of blocks.
         d_ff: width of the feed-forward layers.
         max_length: longest t.
@@ -204,7 +173,7 @@ class TransformerEncoder(nn.Module):
     def __init__(
         self,
         vocab_size: int,
-        d: int,
+        dim: int,
         heads: int,
         layers: int,
         d_ff: int,
@@ -215,28 +184,17 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.embed, self.place = nn.Embedding(vocab_size, d), nn.Embedding(max_length, d)
+            self.embed, self.pos_embedding = nn.Embedding(vocab_size, dim), nn.Embedding(max_length, dim)
             self.blocks = nn.ModuleList(
-                [TransformerBlock(d, heads, d_ff, dropout, activation="gelu") for _ in range(layers)]
+                [TransformerBlock(dim, heads, d_ff, dropout, activation="gelu") for _ in range(layers)]
             )
-            for table in (self.embed, self.place):
+            for table in (self.embed, self.pos_embedding):
                 nn.init.normal_(table.weight, std=0.02)  # torch's own start, of size one, drowns the blocks
-        self.norm, self.dropout = nn.LayerNorm(d), nn.Dropout(dropout)
+        self.norm, self.dropout = nn.LayerNorm(dim), nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the states; `mask` as in the module's first lines.
-
-        Raises:
-            ValueError: the tokens are more than max_length, or not all of the vocabulary.
-        """
-        t, longest = tokens.shape[1], self.place.num_embeddings
-        if t > longest:
-            raise SettingError(f"{t} tokens are more than max_length={longest}; cut them or make a larger encoder")
-        try:
-            x = self.embed(tokens) + self.place.weight[:t]
-        except IndexError as error:
-            raise SettingError(f"a token lies outside the vocabulary 0..{self.embed.num_embeddings - 1}") from error
-        x = self.dropout(x)
+        """Return the states; `mask` as in the module's first lines."""
+        x = self.dropout(self.embed(tokens) + self.pos_embedding.weight[: tokens.shape[1]])
         for block in self.blocks:
             x = block(x, mask)
         return self.norm(x)

@@ -1,12 +1,14 @@
-"""Chapter 10: the area under the ROC curve, of which an answer in probabilities is judged, with its interval."""
+"""Chapter 10: the area under the ROC curve, by which predicted probabilities are judged, with its interval."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from llmrec_lite.errors import SettingError
+from llmrec_lite.stats import bootstrap_interval
 
 Numbers = Sequence[float] | np.ndarray
 
@@ -25,26 +27,26 @@ def auc(labels: Numbers, scores: Numbers) -> float:
         ValueError: the lengths differ, a label is neither 0 nor 1, all labels are the same, or a score is NaN.
     """
     y, rows = _checked(labels, scores)
-    return float(np.mean([_weighted(y, row, np.ones((1, len(y)))) for row in rows]))
+    return float(np.mean([roc_auc_score(y, row) for row in rows]))
 
 
 def auc_within(labels: Numbers, scores: Numbers, groups: Numbers) -> float:
     """Return the mean over groups of the AUC inside each; groups whose labels are all the same have none.
 
-    With users as groups it tells the ranking of items for one person from knowing who says yes to everything.
+    With users as groups it measures the ranking of items for one user, not who says yes to everything.
 
     Raises:
         ValueError: as `auc`, or no group has both labels.
     """
     y, rows = _checked(labels, scores)
-    places = np.asarray(groups)
-    if places.shape != y.shape:
-        raise SettingError(f"there are {len(y)} labels but groups has the shape {places.shape}")
-    inside = [np.flatnonzero(places == group) for group in np.unique(places)]
-    mixed = [place for place in inside if 0 < y[place].mean() < 1]
+    names = np.asarray(groups)
+    if names.shape != y.shape:
+        raise SettingError(f"there are {len(y)} labels but groups has the shape {names.shape}")
+    inside = [np.flatnonzero(names == group) for group in np.unique(names)]
+    mixed = [rows_of for rows_of in inside if 0 < y[rows_of].mean() < 1]
     if not mixed:
         raise SettingError("no group holds both a yes and a no, so nothing can be ranked inside of one")
-    return float(np.mean([auc(y[place], rows[:, place]) for place in mixed]))
+    return float(np.mean([auc(y[rows_of], rows[:, rows_of]) for rows_of in mixed]))
 
 
 def auc_interval(
@@ -61,7 +63,7 @@ def auc_interval(
         labels: 1 for yes, 0 for no, (n,).
         scores: (n,) or (runs, n), the mean over runs then: what is drawn anew are the examples, not the runs.
         rival: scores of another model for the same examples; the interval is then that of the difference, paired.
-        groups: draw whole groups, such as users, whose examples are alike, (n,).
+        groups: draw whole groups, such as users, whose examples depend on each other, (n,).
         seed: of the bootstrap.
         resamples: how often the examples are drawn anew.
 
@@ -72,14 +74,17 @@ def auc_interval(
     places = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if places.shape != y.shape:
         raise SettingError(f"there are {len(y)} labels but groups has the shape {places.shape}")
-    n = places.max() + 1
-    # (resamples, n examples): how often each one is drawn
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples)[:, places].astype(float)
-    weights = weights[(weights[:, y].sum(1) > 0) & (weights[:, ~y].sum(1) > 0)]  # without both there is no AUC
-    drawn = np.mean([_weighted(y, row, weights) for row in rows], axis=0)
-    if rival is not None:
-        drawn = drawn - np.mean([_weighted(y, row, weights) for row in _checked(labels, rival)[1]], axis=0)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    rivals = None if rival is None else _checked(labels, rival)[1]
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        weights = counts[:, places]  # (resamples, n examples)
+        weights = weights[(weights[:, y].sum(1) > 0) & (weights[:, ~y].sum(1) > 0)]  # without both there is no AUC
+        value = np.mean([_weighted(y, row, weights) for row in rows], axis=0)
+        if rivals is None:
+            return value
+        return value - np.mean([_weighted(y, row, weights) for row in rivals], axis=0)
+
+    low, high = bootstrap_interval(statistic, int(places.max()) + 1, seed=seed, resamples=resamples)
     return float(low), float(high)
 
 
@@ -97,7 +102,7 @@ def _checked(labels: Numbers, scores: Numbers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _weighted(yes: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUC of one run for each row of weights, (resamples, n) -> (resamples,)."""
+    """Return `roc_auc_score` of one run for each row of weights, (resamples, n) -> (resamples,), all at once."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # where a new value begins
     positive = np.add.reduceat(np.where(yes, weights, 0)[:, order], starts, axis=1)

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import heapq
 import json
-import os
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from operator import index
 from pathlib import Path
-from typing import Any
 
 import regex
 from tqdm.auto import trange
 
 from llmrec_lite.errors import SettingError
+from llmrec_lite.files import write_json
 
 Pair = tuple[int, int]
 
@@ -103,7 +101,7 @@ def apply_merges(word: Sequence[int], ranks: Mapping[Pair, tuple[int, int]]) -> 
 
     Args:
         word: symbols.
-        ranks: pair -> (its place in the list of merges, the symbol that it makes).
+        ranks: pair -> (its rank in the list of merges, the symbol that it makes).
     """
     ids = list(word)
     n = len(ids)
@@ -166,7 +164,7 @@ def pretokenize(text: str) -> list[str]:
     except UnicodeEncodeError as error:
         raise SettingError(
             f"the text is not valid Unicode: {text[error.start : error.end]!r} is half of a surrogate pair; "
-            'mend it with text.encode("utf-8", "replace").decode()'
+            'repair it with text.encode("utf-8", "replace").decode()'
         ) from error
 
 
@@ -310,23 +308,12 @@ class BPETokenizer:
 
         The library gives the same ids, but it always reads special tokens in the text, as `allow_special` does.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            try:
-                json.dump(self._to_json(), file, ensure_ascii=False)
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-
-    def _to_json(self) -> dict[str, Any]:
         level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": True}
         added = [{"id": self.vocabulary[token], "content": token, **flags} for token in self.special_tokens]
         model = {"type": "BPE", "vocab": self.vocabulary, "merges": self.merges}
-        return {"version": "1.0", "added_tokens": added, "pre_tokenizer": level, "decoder": level, "model": model}
+        content = {"version": "1.0", "added_tokens": added, "pre_tokenizer": level, "decoder": level, "model": model}
+        write_json(path, content)
 
     @classmethod
     def load(cls, path: str | Path) -> BPETokenizer:

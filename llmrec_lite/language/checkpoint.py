@@ -3,16 +3,14 @@
 A checkpoint is a folder `step-00000100` with four files: `model.safetensors` (weights and buffers),
 `optimizer.safetensors` (its state of every weight), `training.json` (what was trained, and its history) and
 `SHA256SUMS`, the checksums of the three, which `sha256sum -c` reads too. Nothing is pickled, so a checkpoint from
-somebody else can be wrong but cannot run code.
+an unknown source can be wrong but cannot run code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,18 +18,19 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from llmrec_lite.assets import file_sha256
 from llmrec_lite.errors import ModelFileError
+from llmrec_lite.files import atomic_folder, damage, remove_unfinished
 
-WEIGHTS, OPTIMIZER, TRAINING, SUMS = "model.safetensors", "optimizer.safetensors", "training.json", "SHA256SUMS"
-_PREFIX, _UNFINISHED = "step-", ".unfinished-"
+WEIGHTS, OPTIMIZER, TRAINING = "model.safetensors", "optimizer.safetensors", "training.json"
+_PREFIX = "step-"
 
 
 def fingerprint(data: Tensor | str | None) -> str | None:
-    """Return 16 hexadecimal digits that tell these data from others, for the identity of a training."""
+    """Return 16 hexadecimal digits that identify these data, for the identity of a training."""
     if data is None:
         return None
     content = data.encode() if isinstance(data, str) else data.cpu().contiguous().numpy().tobytes()
@@ -68,10 +67,7 @@ def save_checkpoint(
     identity: dict[str, Any],
     history: dict[str, Any],
 ) -> Path:
-    """Write a checkpoint and remove the ones before it.
-
-    It is written beside them under another name, down to the disk, and gets its own name by one rename. So at
-    every moment the folder holds a whole checkpoint, or none where there has been none.
+    """Write a checkpoint and then remove the ones before it: at every moment a whole one is there, if ever there was.
 
     Args:
         folder: of all checkpoints of this training.
@@ -87,23 +83,12 @@ def save_checkpoint(
     folder = Path(folder)
     path = folder / f"{_PREFIX}{step:08d}"
     try:
-        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
-        try:
-            save_file(_model_tensors(model), unfinished / WEIGHTS)
-            save_file(_optimizer_tensors(model, optimizer), unfinished / OPTIMIZER)
+        with atomic_folder(path) as part:
+            save_file(_model_tensors(model), part / WEIGHTS)
+            save_file(_optimizer_tensors(model, optimizer), part / OPTIMIZER)
             text = json.dumps({"step": step, "identity": identity, "history": history})
-            (unfinished / TRAINING).write_text(text, encoding="utf-8")
-            names = (WEIGHTS, OPTIMIZER, TRAINING)
-            (unfinished / SUMS).write_text("".join(f"{file_sha256(unfinished / name)}  {name}\n" for name in names))
-            for name in (*names, SUMS):
-                with open(unfinished / name, "rb+") as file:
-                    os.fsync(file.fileno())
-            unfinished.chmod(0o755)  # mkdtemp lets only the owner in
-            os.replace(unfinished, path)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
-    except OSError as error:
+            (part / TRAINING).write_text(text, encoding="utf-8")
+    except (OSError, SafetensorError) as error:
         raise ModelFileError(
             f"cannot write the checkpoint {path}: {error}; free some space or name another folder"
         ) from error
@@ -126,12 +111,13 @@ def load_checkpoint(
     Raises:
         ModelFileError: the checkpoint is damaged, or of another training, configuration or model.
     """
-    for unfinished in Path(folder).glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
+    remove_unfinished(Path(folder) / f"{_PREFIX}*")
     path = latest_checkpoint(folder)
     if path is None:
         return None
-    training = _verified(path)
+    if trouble := damage(path, (WEIGHTS, OPTIMIZER, TRAINING)):
+        raise ModelFileError(f"{trouble}; delete the folder {path} and train again")
+    training = json.loads((path / TRAINING).read_text(encoding="utf-8"))
     weights, state = load_file(path / WEIGHTS), load_file(path / OPTIMIZER)
     mine = _model_tensors(model)
     for name in sorted(mine.keys() | weights.keys()):
@@ -155,22 +141,6 @@ def load_checkpoint(
         # The count of steps, a single number, stays on the CPU, where AdamW keeps it.
         optimizer.state[parameter] = {key: v.to(parameter.device) if v.dim() else v for key, v in entries.items()}
     return training["step"], training["history"]
-
-
-def _verified(path: Path) -> dict[str, Any]:
-    """Return `training.json` after every file of the checkpoint has proved to be what was written."""
-    mend = f"delete the folder {path} and train again"
-    try:
-        lines = [line.split("  ", 1) for line in (path / SUMS).read_text(encoding="utf-8").splitlines()]
-        sums = {name: digest for digest, name in lines}
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path / SUMS} is missing or damaged ({error}); {mend}") from error
-    for name in (WEIGHTS, OPTIMIZER, TRAINING):
-        if not (path / name).is_file():
-            raise ModelFileError(f"{path / name} is missing; {mend}")
-        if file_sha256(path / name) != sums.get(name):
-            raise ModelFileError(f"{path / name} is damaged: it is not what was written; {mend}")
-    return json.loads((path / TRAINING).read_text(encoding="utf-8"))
 
 
 def _named_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ class KVCache:
     """
 
     def __init__(self, model: GPT, n: int, length: int) -> None:
-        shape = (model.config.layers, n, model.config.kv_heads, length, model.config.d // model.config.heads)
+        shape = (model.config.layers, n, model.config.kv_heads, length, model.config.dim // model.config.heads)
         self.keys, self.values = (model.embed.weight.new_empty(shape) for _ in range(2))
         self.length = 0  # tokens read so far; the model moves it on when all layers are done
 

@@ -3,90 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from llmrec_lite import assets
-from llmrec_lite.compute import pick_device
-from llmrec_lite.errors import OutOfMemoryError, SettingError
-from llmrec_lite.language.pretrained import load_encoder, pack_linear
+from llmrec_lite.compute import explain_oom, pick_device
+from llmrec_lite.errors import SettingError
+from llmrec_lite.files import atomic_file
+from llmrec_lite.language.pretrained import load_encoder
 from llmrec_lite.recommenders.content import unit_rows
 
-# What a damaged file does not cause: then the file is left alone, and out.
-_NOT_DAMAGE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_PERM")
+_WORTH_KEEPING = 16  # fewer new texts, such as one request, are not worth writing the file anew
 
 
 class EmbeddingCache:
-    """Vectors in an SQLite file, one file a model, under the hash of the text.
-
-    Every access holds a lock and opens the file anew, so that several processes can share it and a damaged file
-    can be set aside while nobody has it open. Each row carries its own check sum.
-    """
+    """Vectors of one encoder in one `.npz` file, under the hash of the text; a damaged file is computed anew."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def read(self, texts: Iterable[str]) -> dict[str, tuple[np.ndarray, bool]]:
-        """Return the vectors that are there, and whether each text was cut."""
-        found: dict[str, tuple[np.ndarray, bool]] = {}
-
-        def look(connection: sqlite3.Connection) -> None:
-            for text in texts:
-                key = hashlib.sha256(text.encode()).digest()
-                row = connection.execute("SELECT vector, cut, sum FROM vectors WHERE key = ?", (key,)).fetchone()
-                if row is not None:
-                    if row[2] != self._sum(key, *row[:2]):
-                        raise sqlite3.DatabaseError("a check sum is wrong")
-                    found[text] = (np.frombuffer(row[0], "<f4"), bool(row[1]))
-
-        return found if self._with_file(look) else {}
-
-    def write(self, vectors: dict[str, tuple[np.ndarray, bool]]) -> None:
-        """Keep vectors, and whether each text was cut."""
-        rows = []
-        for text, (vector, cut) in vectors.items():
-            key, blob = hashlib.sha256(text.encode()).digest(), vector.astype("<f4").tobytes()
-            rows.append((key, blob, int(cut), self._sum(key, blob, int(cut))))
-        self._with_file(lambda c: c.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?)", rows))
-
-    @staticmethod
-    def _sum(key: bytes, vector: object, cut: object) -> bytes:
-        return hashlib.sha256(key + (vector if isinstance(vector, bytes) else b"") + repr(cut).encode()).digest()
-
-    def _with_file(self, work: Callable[[sqlite3.Connection], object]) -> bool:
-        """Do something with the open file; where that fails, say so and go on without what it holds."""
+    def read(self) -> dict[bytes, tuple[np.ndarray, bool]]:
+        """Return all vectors by the hash of their text, and whether each text was cut."""
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{self.file}.lock"):
-                try:
-                    with closing(sqlite3.connect(self.file, timeout=60)) as connection, connection:
-                        columns = "key BLOB PRIMARY KEY, vector BLOB, cut INTEGER, sum BLOB"
-                        connection.execute(f"CREATE TABLE IF NOT EXISTS vectors ({columns}) WITHOUT ROWID")
-                        work(connection)
-                    return True
-                except sqlite3.Error as error:
-                    if getattr(error, "sqlite_errorname", "").startswith(_NOT_DAMAGE):
-                        raise OSError(error) from error
-                    aside = self.file.with_suffix(".damaged")
-                    self.file.replace(aside)
-                    Path(f"{self.file}-journal").unlink(missing_ok=True)
-                    print(f"Embeddings: {self.file} was damaged ({error}). It is now {aside.name}, and what is "
-                          "needed of it is computed again.", file=sys.stderr)  # fmt: skip
+            with np.load(self.file) as stored:  # checks the sums that a zip file has of its parts
+                keys, vectors, cut = (stored[name] for name in ("keys", "vectors", "cut"))
+            return {key.tobytes(): (vector, bool(c)) for key, vector, c in zip(keys, vectors, cut, strict=True)}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            print(f"Embeddings: {self.file} cannot be used ({error}); it is made anew.", file=sys.stderr)
+            return {}
+
+    def write(self, vectors: dict[bytes, tuple[np.ndarray, bool]]) -> None:
+        """Keep vectors besides those that are there."""
+        vectors = self.read() | vectors
+        keys = np.frombuffer(b"".join(vectors), np.uint8).reshape(len(vectors), -1)
+        try:
+            with atomic_file(self.file) as part, part.open("wb") as stream:
+                cut = np.array([cut for _, cut in vectors.values()])
+                np.savez(stream, keys=keys, vectors=np.stack([vector for vector, _ in vectors.values()]), cut=cut)
         except OSError as error:
             print(f"Embeddings are not kept: {self.file.parent} cannot be used ({error}). Make it writable, or "
                   "name another folder with cache=...", file=sys.stderr)  # fmt: skip
-        return False
 
 
 Pooling = Literal["mean", "cls", "max"]
@@ -126,7 +92,7 @@ class TextEncoder:
     all-MiniLM-L6-v2 is a six-layer Transformer (Wang et al., "MiniLM", NeurIPS 2020) that the sentence-transformers
     project trained on a billion pairs of sentences, in the manner of Reimers and Gurevych, EMNLP 2019. It reads
     English: what its vocabulary lacks, such as most Chinese characters and emoji, becomes the token [UNK], and
-    `unknown_share` tells how much of a text that is.
+    `unknown_share` measures how much of a text that is.
 
     Args:
         name_or_path: "minilm" for the book's model, a folder that `transformers` can load, or an id of its hub.
@@ -134,11 +100,11 @@ class TextEncoder:
         normalize: whether vectors are scaled to length 1.
         max_length: a text is cut after so many tokens, its special tokens counted.
         device: "auto" takes CUDA where there is one. Vectors are float32 everywhere, and equal but for rounding.
-        cache: whether vectors are kept on disk, or a folder to keep them in. They are filed under a hash of weights,
-            vocabulary, settings and text, so no other model's vector can come back.
+        cache: whether vectors are kept in memory and on disk, or a folder to keep them in. They are filed under a hash
+            of weights, vocabulary, settings and text, so no other model's vector can come back.
 
     Attributes:
-        dimension: length of a vector.
+        dim: length of a vector.
         n_cut: how many of the texts of the last `encode` were cut.
 
     Raises:
@@ -165,15 +131,14 @@ class TextEncoder:
         most = min(self._tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 10**30))
         if not 3 <= max_length <= most:
             raise SettingError(f"max_length must lie between 3 and this model's {most} tokens, not {max_length}")
-        self.dimension: int = model.config.hidden_size
+        self.dim: int = model.config.hidden_size
         self._model = model
         self._cache: EmbeddingCache | None = None
+        self._known: dict[bytes, tuple[np.ndarray, bool]] = {}
         if cache is not False:
             folder = assets.cache_dir() / "embeddings" if cache is True else Path(cache)
-            self._cache = EmbeddingCache(folder / f"{self._fingerprint()}.sqlite")
+            self._cache = EmbeddingCache(folder / f"{self._fingerprint()}.npz")
         model.to(self.device)
-        if self.device.type == "cpu":
-            pack_linear(model)
 
     def encode(self, texts: Iterable[str], batch_tokens: int | None = None, progress: bool = False) -> np.ndarray:
         """Return the vectors of texts, (len(texts), dimension) float32; equal texts are computed once.
@@ -184,28 +149,29 @@ class TextEncoder:
             progress: whether to show a progress bar.
 
         Raises:
-            TypeError: not a list of strings.
-            ValueError: an empty text, named by its position.
+            TypeError: one string alone.
+            ValueError: an entry that is empty or no string, named by its position, or half a character.
             MemoryError: a batch does not fit.
         """
         wanted = _checked(texts)
-        if batch_tokens is not None and batch_tokens < 1:
-            raise SettingError(f"batch_tokens must be at least 1, not {batch_tokens}")
-        distinct = list(dict.fromkeys(wanted))
-        known = self._cache.read(distinct) if self._cache else {}
-        fresh: dict[str, tuple[np.ndarray, bool]] = {}
+        key_of = {text: hashlib.sha256(text.encode()).digest() for text in wanted}
+        if self._cache and not self._known:
+            self._known = self._cache.read()
+        known = self._known if self._cache else {}
+        missing = [text for text, key in key_of.items() if key not in known]
+        fresh: dict[bytes, tuple[np.ndarray, bool]] = {}
         try:
-            missing = [text for text in distinct if text not in known]
             with tqdm(total=len(missing), desc="texts encoded", disable=not progress) as bar:
                 for vectors in self._compute(missing, batch_tokens or (65_536 if self.device.type == "cuda" else 4096)):
-                    fresh |= vectors
+                    fresh |= {key_of[text]: vector for text, vector in vectors.items()}
                     bar.update(len(vectors))
         finally:  # an interruption does not lose what was computed
-            if self._cache and fresh:
-                self._cache.write(fresh)
-        known |= fresh
-        self.n_cut = sum(known[text][1] for text in wanted)
-        return np.stack([known[text][0] for text in wanted]) if wanted else np.empty((0, self.dimension), np.float32)
+            known |= fresh
+            if self._cache and len(fresh) >= _WORTH_KEEPING:
+                self._cache.write(known)
+        self.n_cut = sum(known[key_of[text]][1] for text in wanted)
+        rows = [known[key_of[text]][0] for text in wanted]
+        return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
 
     def unknown_share(self, texts: Iterable[str]) -> np.ndarray:
         """Return the share of each text's tokens that the vocabulary does not know, (len(texts),), 0 to 1.
@@ -231,16 +197,12 @@ class TextEncoder:
         order, cut = sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True), set(long)
         for batch in length_batches([len(ids[i]) for i in order], budget):
             chosen = order[batch]
-            try:
+            tokens = len(chosen) * len(ids[chosen[0]])
+            with explain_oom(
+                f"a batch of {len(chosen)} texts, {tokens:,} tokens, on {self.device}",
+                f"call encode(..., batch_tokens={max(1, tokens // 4)})",
+            ):
                 vectors = self._forward([ids[i] for i in chosen])
-            except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError, the CPU's is bare
-                if not isinstance(error, MemoryError) and not re.search("out of memory|t allocate memory", str(error)):
-                    raise
-                tokens = len(chosen) * len(ids[chosen[0]])
-                raise OutOfMemoryError(
-                    f"a batch of {len(chosen)} texts, {tokens:,} tokens, does not fit into the memory of "
-                    f"{self.device}; call encode(..., batch_tokens={max(1, tokens // 4)})"
-                ) from error
             yield {texts[i]: (vector, i in cut) for i, vector in zip(chosen, vectors, strict=True)}
 
     @torch.inference_mode()
@@ -275,14 +237,8 @@ def _checked(texts: Iterable[str]) -> list[str]:
         raise TypeError("texts must be a list of strings, not one string; write encode([text])")
     wanted = list(texts)
     for i, text in enumerate(wanted):
-        if not isinstance(text, str):
-            raise TypeError(f"text {i} of {len(wanted)} is not a string but {text!r}; drop it or fill it in")
-        if not text.strip():
-            raise SettingError(f"text {i} of {len(wanted)} is empty, and nothing has no meaning; drop it or fill it in")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise SettingError(
-                f"text {i} of {len(wanted)} holds half a character; it was decoded wrongly, read it as UTF-8"
-            )
+        if not isinstance(text, str) or not text.strip():
+            raise SettingError(f"text {i} of {len(wanted)} is {text!r}; drop it or fill it in")
     return wanted
 
 
@@ -318,7 +274,7 @@ def mean_cosine(vectors: np.ndarray) -> float:
 
 
 class Whitening:
-    """Take out of vectors what all of them share, so that what is left tells them apart.
+    """Whitening, or "all but the top": removes from vectors what all of them share.
 
     Fitting learns the mean and the principal components; transforming subtracts the mean, drops the strongest
     `drop` components, and with `scale` divides each of the next `keep` by its standard deviation. Then rows
@@ -335,8 +291,6 @@ class Whitening:
     matrix_: np.ndarray  # (d, k)
 
     def __init__(self, drop: int = 0, keep: int | None = None, scale: bool = True) -> None:
-        if drop < 0 or (keep is not None and keep < 1):
-            raise SettingError(f"need drop >= 0 and keep >= 1, got drop={drop!r}, keep={keep!r}")
         self.drop, self.keep, self.scale = drop, keep, scale
 
     def fit(self, vectors: np.ndarray) -> Whitening:

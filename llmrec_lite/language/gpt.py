@@ -4,7 +4,7 @@ This is the decoder of the Llama family: what the Transformer of 2017 (`attentio
 are new: `RMSNorm`, rotary positions, key-value heads that several query heads share, and a gated feed-forward
 layer (`SwiGLU`). `GPT.from_pretrained("smollm2")` puts the real weights of SmolLM2-135M-Instruct into it.
 
-Letters in shapes: n texts, t tokens, d numbers in a state, h heads of c = d / h numbers, g key-value heads.
+Letters in shapes: n texts, t tokens, d = dim numbers in a state, h heads of c = d / h numbers, g key-value heads.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class GPTConfig:
     """The sizes of a model.
 
     Raises:
-        ValueError: a size is not positive, heads do not divide d evenly, or kv_heads do not divide heads.
+        ValueError: heads do not divide dim evenly, or kv_heads do not divide heads.
     """
 
     vocab_size: int  # tokens are 0 .. vocab_size - 1
-    d: int = 128  # numbers in a state
+    dim: int = 128  # numbers in a state
     layers: int = 4
-    heads: int = 4  # query heads; each has d / heads numbers, an even count
+    heads: int = 4  # query heads; each has dim / heads numbers, an even count
     kv_heads: int = 2  # key-value heads, each shared by heads / kv_heads query heads
     d_ff: int = 384  # width of the feed-forward layer
     max_length: int = 256  # most tokens in a text
@@ -52,11 +52,8 @@ class GPTConfig:
     end_tokens: tuple[int, ...] = ()  # generation ends at one of these
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name not in ("tied", "end_tokens") and value <= 0:
-                raise SettingError(f"{name} must be positive, not {value!r}")
-        if self.d % (2 * self.heads):
-            raise SettingError(f"d={self.d} must be a multiple of 2 * heads={2 * self.heads}: rotation turns pairs")
+        if self.dim % (2 * self.heads):
+            raise SettingError(f"dim={self.dim} must be a multiple of 2 * heads={2 * self.heads}: rotation turns pairs")
         if self.heads % self.kv_heads:
             raise SettingError(f"heads={self.heads} must be a multiple of kv_heads={self.kv_heads}")
 
@@ -64,9 +61,9 @@ class GPTConfig:
 class RMSNorm(nn.Module):
     """Divide a state by its root mean square: layer normalization without the mean (Zhang and Sennrich 2019)."""
 
-    def __init__(self, d: int, eps: float) -> None:
+    def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(d)), eps
+        self.weight, self.eps = nn.Parameter(torch.ones(dim)), eps
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., d) -> (..., d)."""
@@ -74,11 +71,11 @@ class RMSNorm(nn.Module):
 
 
 def rotary_angles(config: GPTConfig) -> tuple[Tensor, Tensor]:
-    """Return the cosines and sines (max_length, c) by which each place turns each pair of numbers.
+    """Return the cosines and sines (max_length, c) by which each position turns each pair of numbers.
 
-    Pair i turns by place / theta^(2i/c): Su et al., "RoFormer", 2021, section 3.2.2.
+    Pair i turns by position / theta^(2i/c): Su et al., "RoFormer", 2021, section 3.2.2.
     """
-    c = config.d // config.heads
+    c = config.dim // config.heads
     frequency = 1.0 / config.rope_theta ** (torch.arange(0, c, 2, device="cpu") / c)  # (c / 2,)
     angle = torch.arange(config.max_length, device="cpu")[:, None] * frequency  # (max_length, c / 2)
     # Llama pairs number i with number i + c / 2. (x, y) turns into (x cos - y sin, y cos + x sin).
@@ -86,9 +83,9 @@ def rotary_angles(config: GPTConfig) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn queries or keys (n, h, t, c) by the angles (t, c) of their places.
+    """Turn queries or keys (n, h, t, c) by the angles (t, c) of their positions.
 
-    For a given query and key, their dot product depends on the difference of their places only.
+    For a given query and key, their dot product depends on the difference of their positions only.
     """
     return x * cos + torch.cat(x.chunk(2, -1)[::-1], -1) * sin
 
@@ -98,16 +95,16 @@ class Attention(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.c = config.d // config.heads
-        self.query = nn.Linear(config.d, config.d, bias=False)
-        self.key, self.value = (nn.Linear(config.d, config.kv_heads * self.c, bias=False) for _ in range(2))
-        self.merge = nn.Linear(config.d, config.d, bias=False)
+        self.c = config.dim // config.heads
+        self.query = nn.Linear(config.dim, config.dim, bias=False)
+        self.key, self.value = (nn.Linear(config.dim, config.kv_heads * self.c, bias=False) for _ in range(2))
+        self.out_proj = nn.Linear(config.dim, config.dim, bias=False)
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, store: Store | None, maps: list[Tensor] | None
     ) -> Tensor:
         """(n, t, d) -> (n, t, d); with `store`, look at the tokens before as well; with `maps`, add (n, h, t, t)."""
-        n, t, d = x.shape
+        n, t, dim = x.shape
         heads = (project(x).view(n, t, -1, self.c).transpose(1, 2) for project in (self.query, self.key, self.value))
         query, key, value = heads  # (n, h, t, c), (n, g, t, c), (n, g, t, c)
         query, key = rotate(query, cos, sin), rotate(key, cos, sin)
@@ -122,16 +119,16 @@ class Attention(nn.Module):
             seen = F.scaled_dot_product_attention(query.reshape(n, -1, group, self.c), key, value)
         else:
             seen = F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None, enable_gqa=True)
-        return self.merge(seen.reshape(n, -1, t, self.c).transpose(1, 2).reshape(n, t, d))
+        return self.out_proj(seen.reshape(n, -1, t, self.c).transpose(1, 2).reshape(n, t, dim))
 
 
 class SwiGLU(nn.Module):
     """Feed-forward layer whose units are switched by a second projection (Shazeer, "GLU Variants", 2020)."""
 
-    def __init__(self, d: int, d_ff: int) -> None:
+    def __init__(self, dim: int, d_ff: int) -> None:
         super().__init__()
-        self.gate, self.up = (nn.Linear(d, d_ff, bias=False) for _ in range(2))
-        self.down = nn.Linear(d_ff, d, bias=False)
+        self.gate, self.up = (nn.Linear(dim, d_ff, bias=False) for _ in range(2))
+        self.down = nn.Linear(d_ff, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, t, d) -> (n, t, d)."""
@@ -139,17 +136,17 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """Look back, then think, each added to what came in: the pre-norm block of `attention.py` with new parts."""
+    """Pre-norm Transformer block: causal attention, then SwiGLU, each with a residual connection."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.norm_attend, self.norm_feed = (RMSNorm(config.d, config.norm_eps) for _ in range(2))
-        self.attend, self.feed = Attention(config), SwiGLU(config.d, config.d_ff)
+        self.norm_attn, self.norm_mlp = (RMSNorm(config.dim, config.norm_eps) for _ in range(2))
+        self.attn, self.mlp = Attention(config), SwiGLU(config.dim, config.d_ff)
 
     def forward(self, x: Tensor, *how: Any) -> Tensor:
         """(n, t, d) -> (n, t, d); the rest goes to the attention."""
-        x = x + self.attend(self.norm_attend(x), *how)
-        return x + self.feed(self.norm_feed(x))
+        x = x + self.attn(self.norm_attn(x), *how)
+        return x + self.mlp(self.norm_mlp(x))
 
 
 class GPT(nn.Module):
@@ -172,10 +169,10 @@ class GPT(nn.Module):
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
         with torch.device("meta"):  # no memory and no random numbers before we know the weights
-            self.embed = nn.Embedding(config.vocab_size, config.d)
+            self.embed = nn.Embedding(config.vocab_size, config.dim)
             self.blocks = nn.ModuleList([Block(config) for _ in range(config.layers)])
-            self.norm = RMSNorm(config.d, config.norm_eps)
-            self.head = None if config.tied else nn.Linear(config.d, config.vocab_size, bias=False)
+            self.norm = RMSNorm(config.dim, config.norm_eps)
+            self.head = None if config.tied else nn.Linear(config.dim, config.vocab_size, bias=False)
         self.to_empty(device="cpu")
         for name, angles in zip(("cos", "sin"), rotary_angles(config), strict=True):
             self.register_buffer(name, angles, persistent=False)
@@ -183,7 +180,7 @@ class GPT(nn.Module):
             return
         generator = torch.Generator().manual_seed(seed)
         for name, weight in self.named_parameters():
-            added = name.endswith(("merge.weight", "down.weight"))
+            added = name.endswith(("out_proj.weight", "down.weight"))
             if weight.dim() == 1:
                 nn.init.ones_(weight)
             else:
@@ -200,7 +197,7 @@ class GPT(nn.Module):
         """
         folder = model_folder(name_or_path)
         model = cls(pretrained.read_config(folder, GPTConfig), None, pretrained.read_tokenizer(folder))
-        model.load_state_dict(pretrained.read_weights(folder, model.state_dict()), assign=True)
+        pretrained.load_weights(folder, model)
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -211,16 +208,13 @@ class GPT(nn.Module):
         """Return the last states (n, t, d) of tokens (n, t); with a cache, tokens are those not yet read.
 
         Raises:
-            ValueError: a token is not in the vocabulary, or the text is longer than max_length or the cache.
+            ValueError: the text is longer than max_length or the cache.
         """
         start, t = (cache.length if cache else 0), tokens.shape[1]
         room = cache.keys.shape[3] if cache else self.config.max_length
         if start + t > min(room, self.config.max_length):
             raise SettingError(f"{start + t} tokens are too many for {min(room, self.config.max_length)}")
-        try:
-            x = self.embed(tokens)
-        except IndexError as error:
-            raise SettingError(f"a token lies outside the vocabulary 0..{self.config.vocab_size - 1}") from error
+        x = self.embed(tokens)
         cos, sin = self.cos[start : start + t], self.sin[start : start + t]
         # (t, start + t); None for the plain causal one, which torch knows a faster way for.
         mask = causal_mask(start + t, tokens.device)[start:] if start or maps is not None else None
@@ -235,7 +229,7 @@ class GPT(nn.Module):
         return F.linear(states, (self.head or self.embed).weight)
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Return the logits of the next token at every place, (n, t, vocab); see `states`."""
+        """Return the logits of the next token at every position, (n, t, vocab); see `states`."""
         return self.logits(self.states(tokens, cache))
 
     def log_probabilities(self, tokens: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Chapter 10: LoRA, which leaves a weight matrix as it is and learns a small correction beside it.
+"""Chapter 10: LoRA, low-rank adaptation of frozen weight matrices.
 
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022: W x becomes W x + (alpha / r) B A x with
-B (out, r) and A (r, in), so r (in + out) numbers learn in the place of in * out. B begins as zero, so at first nothing
+B (out, r) and A (r, in), so r (in + out) numbers learn instead of in * out. B begins as zero, so at first nothing
 changes.
 """
 
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from math import sqrt
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +22,7 @@ from torch.nn import functional as F
 
 from llmrec_lite.compute import random_seed
 from llmrec_lite.errors import ModelFileError, SettingError
+from llmrec_lite.files import atomic_file
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -41,21 +40,16 @@ class LoRALinear(nn.Module):
         seed: of A, uniform as `nn.Linear` begins (He et al. 2015, with a = sqrt(5)), which is what `peft` takes.
 
     Raises:
-        TypeError: what is given is no `nn.Linear`.
-        ValueError: a setting is out of its range.
+        ValueError: the rank is out of its range.
     """
 
     def __init__(
         self, linear: nn.Linear, rank: int = 8, alpha: float = 16, dropout: float = 0.0, seed: int = 0
     ) -> None:
         super().__init__()
-        if not isinstance(linear, nn.Linear):
-            raise TypeError(f"LoRALinear wraps an nn.Linear, not {type(linear).__name__}")
         most = min(linear.in_features, linear.out_features)
         if not 1 <= rank <= most:
             raise SettingError(f"rank={rank} must lie between 1 and {most}, the rank of the matrix it corrects")
-        if not alpha > 0 or not 0 <= dropout < 1:
-            raise SettingError(f"need alpha > 0 and 0 <= dropout < 1, got alpha={alpha}, dropout={dropout}")
         self.linear, self.rank, self.alpha = linear.requires_grad_(False), rank, alpha
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         a = torch.empty(rank, linear.in_features)
@@ -154,7 +148,7 @@ def adapter_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def base_fingerprint(model: nn.Module) -> str:
-    """Return 16 hexadecimal digits that tell the frozen weights of this model from those of others."""
+    """Return 16 hexadecimal digits that identify the frozen weights of this model."""
     learned, digest = adapter_state(model), hashlib.sha256()
     for name, p in sorted(model.named_parameters()):
         if name in learned:
@@ -184,15 +178,10 @@ def save_adapter(model: nn.Module, path: str | Path, settings: dict[str, Any] | 
     if not state:
         raise SettingError("nothing in the model learns, so there is no adapter to save; call add_lora first")
     about = {"base": base_fingerprint(model), "alpha": _alphas(model), "settings": settings or {}}
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({n: t.cpu().contiguous() for n, t in state.items()}, part, {"llmrec": json.dumps(about)})
-        part.chmod(0o644)  # it is made for its owner only
-        os.replace(part, path)
+        with atomic_file(path) as part:
+            save_file({n: t.cpu().contiguous() for n, t in state.items()}, part, {"llmrec": json.dumps(about)})
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            part.unlink()
         raise ModelFileError(f"cannot write {path}: {error}; free some space or name another file") from error
 
 

@@ -1,4 +1,4 @@
-"""Chapter 6: the neural n-gram model, which knows that "dress" and "skirt" are alike."""
+"""Chapter 6: the neural n-gram model, in which similar words have similar vectors."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device
 from llmrec_lite.errors import SettingError
 from llmrec_lite.language.ngram import Context, NgramModel, context_pairs
 
@@ -25,11 +24,11 @@ class NgramNet(nn.Module):
     start of a sentence.
     """
 
-    def __init__(self, n_words: int, order: int, d: int, hidden: int, dropout: float) -> None:
+    def __init__(self, n_words: int, order: int, dim: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.embed = nn.Embedding(n_words + 1, d)
+        self.embed = nn.Embedding(n_words + 1, dim)
         self.drop = nn.Dropout(dropout)
-        self.hidden = nn.Linear((order - 1) * d, hidden)
+        self.hidden = nn.Linear((order - 1) * dim, hidden)
         self.out = nn.Linear(hidden, n_words)
 
     def forward(self, contexts: Tensor) -> Tensor:
@@ -42,12 +41,12 @@ class NeuralNgram(NgramModel):
 
     Args:
         order: n of the n-gram, at least 2.
-        d: length of a word's embedding.
+        dim: length of a word's embedding.
         hidden: width of the hidden layer.
-        epochs: passes over the words.
+        n_epochs: passes over the words.
         learning_rate: of Adam, falling to zero along half a cosine.
         dropout: of the hidden layer.
-        batch: words a step.
+        batch_size: words a step.
         min_count: rarer words become unknown.
         seed: of the start and the order of training.
         device: "auto", "cpu", "cuda".
@@ -57,12 +56,12 @@ class NeuralNgram(NgramModel):
     def __init__(
         self,
         order: int = 4,
-        d: int = 64,
+        dim: int = 64,
         hidden: int = 128,
-        epochs: int = 3,
+        n_epochs: int = 3,
         learning_rate: float = 0.003,
         dropout: float = 0.1,
-        batch: int = 512,
+        batch_size: int = 512,
         min_count: int = 5,
         seed: int = 0,
         device: str = "auto",
@@ -71,8 +70,8 @@ class NeuralNgram(NgramModel):
         super().__init__(order, min_count)
         if order < 2:
             raise SettingError(f"a neural n-gram needs a context: order must be at least 2, not {order!r}")
-        self.d, self.hidden, self.epochs, self.learning_rate = d, hidden, epochs, learning_rate
-        self.dropout, self.batch, self.seed, self.on_epoch = dropout, batch, seed, on_epoch
+        self.dim, self.hidden, self.n_epochs, self.learning_rate = dim, hidden, n_epochs, learning_rate
+        self.dropout, self.batch_size, self.seed, self.on_epoch = dropout, batch_size, seed, on_epoch
         self.device = pick_device(device)
 
     def _fit(self, texts: list[list[int]]) -> None:
@@ -80,24 +79,19 @@ class NeuralNgram(NgramModel):
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=[]):  # the layers draw their start from the global generator
             torch.manual_seed(self.seed)
-            self.net_ = NgramNet(len(self.words_), self.order, self.d, self.hidden, self.dropout).to(self.device)
-            optimizer = torch.optim.Adam(self.net_.parameters(), lr=self.learning_rate)
-            steps = self.epochs * -(-len(words) // self.batch)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-            with tqdm(total=steps, desc="neural n-gram", leave=False) as bar:
-                for epoch in range(self.epochs):
-                    self.net_.train()
-                    for rows in torch.randperm(len(words), generator=generator).split(self.batch):
-                        logits = self.net_(contexts[rows].to(self.device))
-                        loss = F.cross_entropy(logits, words[rows].to(self.device))
-                        optimizer.zero_grad()
-                        loss.backward()
-                        optimizer.step()
-                        schedule.step()
-                        bar.update()
-                    self.net_.eval()
-                    if self.on_epoch is not None and self.on_epoch(epoch, self):
-                        break
+            self.net_ = NgramNet(len(self.words_), self.order, self.dim, self.hidden, self.dropout).to(self.device)
+            passes = adam_epochs(
+                self.net_,
+                lambda: torch.randperm(len(words), generator=generator).split(self.batch_size),
+                lambda rows: F.cross_entropy(self.net_(contexts[rows].to(self.device)), words[rows].to(self.device)),
+                self.n_epochs,
+                self.learning_rate,
+                progress="neural n-gram",
+            )
+            for epoch, _ in enumerate(passes):
+                self.net_.eval()
+                if self.on_epoch is not None and self.on_epoch(epoch, self):
+                    break
         self.net_.eval()
 
     def similar(self, word: str, k: int = 5) -> list[str]:

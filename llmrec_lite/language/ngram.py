@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 
 from llmrec_lite.errors import SettingError
+from llmrec_lite.stats import bootstrap_interval
 from llmrec_lite.text import tokenize
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
@@ -243,6 +244,10 @@ def perplexity_interval(
         resamples: how often the sentences are drawn anew.
     """
     sums = np.array([[p.sum(), len(p)] for p in log_probabilities])
-    drawn = np.random.default_rng(seed).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), resamples) @ sums
-    low, high = np.exp(np.percentile(-drawn[:, 0] / drawn[:, 1], [2.5, 97.5]))
+
+    def log_perplexity(counts: np.ndarray) -> np.ndarray:
+        drawn = counts @ sums
+        return -drawn[:, 0] / drawn[:, 1]
+
+    low, high = np.exp(bootstrap_interval(log_perplexity, len(sums), seed=seed, resamples=resamples))
     return float(low), float(high)

@@ -1,9 +1,9 @@
-"""Chapter 8: what a language model is trained and judged by, and the head of a masked one."""
+"""Chapter 8: the objectives of language models, perplexity, and the masked model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from itertools import chain
 
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llmrec_lite.compute import random_seed
-from llmrec_lite.errors import OutOfMemoryError, SettingError
+from llmrec_lite.compute import explain_oom, random_seed
+from llmrec_lite.errors import SettingError
 
-IGNORE = -100  # the target of a place that is not to be predicted
+IGNORE = -100  # the target of a position that is not to be predicted
 
 
 def pack(token_lists: Iterable[Sequence[int]], length: int, end_id: int) -> Tensor:
@@ -34,18 +34,14 @@ def pack(token_lists: Iterable[Sequence[int]], length: int, end_id: int) -> Tens
         (n, length + 1) int64.
 
     Raises:
-        ValueError: length < 1, a negative id, or too few tokens for one row.
+        ValueError: too few tokens for one row.
     """
-    if length < 1:
-        raise SettingError(f"length={length} must be at least 1")
     stream = np.fromiter(chain.from_iterable(chain(tokens, (end_id,)) for tokens in token_lists), np.int64)
     if len(stream) <= length:
         raise SettingError(
             f"{len(stream)} tokens, end tokens included, do not fill one row of length + 1 = {length + 1}; "
             "give more text or a smaller length"
         )
-    if stream.min() < 0:
-        raise SettingError(f"token ids must not be negative, got {stream.min()}")
     return torch.from_numpy(stream).unfold(0, length + 1, length).contiguous()
 
 
@@ -54,9 +50,9 @@ def batch_rows(n: int, batch_size: int, seed: int, step: int) -> Tensor:
 
     It is computed from (seed, step) alone: a training that goes on at step 1,000 needs no memory of the 999 before.
     """
-    place = torch.arange(step * batch_size, (step + 1) * batch_size)
-    epoch = place // n
-    return torch.cat([_order(n, seed, e)[place[epoch == e] % n] for e in epoch.unique().tolist()])
+    position = torch.arange(step * batch_size, (step + 1) * batch_size)
+    epoch = position // n
+    return torch.cat([_order(n, seed, e)[position[epoch == e] % n] for e in epoch.unique().tolist()])
 
 
 @lru_cache(maxsize=2)  # the epoch we are in and the next
@@ -74,7 +70,7 @@ def mask_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Hide tokens as BERT does: of a share `rate`, 80% become the mask, 10% a random token, 10% stay.
 
-    A model cannot know which of the tokens it sees are true, so it has to think about all of them. Devlin et
+    A model cannot know which of the tokens it sees are true, so it has to represent all of them. Devlin et
     al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019, section 3.1.
 
     Args:
@@ -87,19 +83,10 @@ def mask_tokens(
 
     Returns:
         Inputs (n, t) and targets (n, t): the token where one was chosen, else -100, which cross-entropy ignores.
-
-    Raises:
-        ValueError: rate is not in (0, 1], mask_id is out of range, or no token may be put in.
     """
-    if not 0 < rate <= 1:
-        raise SettingError(f"rate={rate} must lie in (0, 1]")
-    if not 0 <= mask_id < vocab_size:
-        raise SettingError(f"mask_id={mask_id} must lie between 0 and vocab_size - 1 = {vocab_size - 1}")
     ordinary = torch.ones(vocab_size, dtype=torch.bool)
     ordinary[[mask_id, *special_ids]] = False
     candidates = ordinary.nonzero().squeeze(1)  # the ids of ordinary tokens
-    if not len(candidates):
-        raise SettingError(f"all {vocab_size} tokens are special: there is nothing to hide")
     draw = torch.rand(tokens.shape, generator=generator)
     fate = torch.rand(tokens.shape, generator=generator)
     other = candidates[torch.randint(len(candidates), tokens.shape, generator=generator)]
@@ -112,56 +99,31 @@ def mask_tokens(
 
 
 class MaskedLM(nn.Module):
-    """An encoder, and on it what tells each token: a small layer, then the embedding read backwards (tied).
+    """Masked language model: an encoder, a small layer, and its own embedding as output matrix (weight tying).
 
     Shapes: tokens (n, t) -> logits (n, t, vocab). Devlin et al. 2019; the tying is from Press and Wolf, "Using
     the Output Embedding to Improve Language Models", EACL 2017.
 
     Args:
         encoder: tokens (n, t), mask -> states (n, t, d); its `embed` is the (vocab, d) embedding.
-        d: length of the states.
+        dim: length of the states.
         vocab: number of tokens.
-        seed: of the first weights of the small layer.
-
-    Raises:
-        ValueError: the embedding has another shape.
+        seed: of the initial weights of the small layer.
     """
 
-    def __init__(self, encoder: nn.Module, d: int, vocab: int, seed: int = 0) -> None:
+    def __init__(self, encoder: nn.Module, dim: int, vocab: int, seed: int = 0) -> None:
         super().__init__()
-        embed = getattr(encoder, "embed", None)
-        if not isinstance(embed, nn.Embedding) or embed.weight.shape != (vocab, d):
-            raise SettingError(f"encoder.embed must be Embedding({vocab}, {d}), got {embed}; give its vocab and d")
         self.encoder = encoder
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.think = nn.Sequential(nn.Linear(d, d), nn.GELU(), nn.LayerNorm(d))
+            self.mlm_head = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim))
         self.bias = nn.Parameter(torch.zeros(vocab))
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the logits; `mask` goes to the encoder."""
-        return F.linear(self.think(self.encoder(tokens, mask)), self.encoder.get_parameter("embed.weight"), self.bias)
-
-
-@contextmanager
-def explain_out_of_memory(batch_size: int, length: int, accumulate: int = 1) -> Iterator[None]:
-    """Turn torch's ways to say that memory is out into one.
-
-    Raises:
-        MemoryError: memory is out; the message names the mend.
-    """
-    try:
-        yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU has no class of its own
-        if not isinstance(error, torch.OutOfMemoryError) and not any(
-            text in str(error) for text in ("not enough memory", "can't allocate memory", "out of memory")
-        ):
-            raise
-        raise OutOfMemoryError(
-            f"out of memory with batch_size={batch_size} rows of length={length} in accumulate={accumulate} pieces: "
-            f"set accumulate={2 * accumulate} (the same result in less memory), or take a smaller batch_size, "
-            "length or model"
-        ) from error
+        return F.linear(
+            self.mlm_head(self.encoder(tokens, mask)), self.encoder.get_parameter("embed.weight"), self.bias
+        )
 
 
 def loss_sum(logits: Tensor, targets: Tensor) -> Tensor:
@@ -194,7 +156,7 @@ def mean_loss(
     total = 0.0
     try:
         for x, y in zip(inputs.split(batch_size), targets.split(batch_size), strict=True):
-            with explain_out_of_memory(batch_size, x.shape[1]), precision or nullcontext():
+            with explain_oom(f"batch_size={batch_size}", "take a smaller one"), precision or nullcontext():
                 total += loss_sum(model(x.to(device)), y.to(device)).item()
     finally:
         model.train(was_training)
@@ -202,61 +164,11 @@ def mean_loss(
 
 
 def perplexity(model: nn.Module, rows: Tensor, batch_size: int = 32) -> float:
-    """Return exp(mean loss) of telling each row's next tokens: among how many the model still wavers.
+    """Return the perplexity of each row's next tokens, exp(mean loss).
 
     Args:
         model: tokens (n, t) -> logits (n, t, vocab), causal.
         rows: (n, length + 1) from `pack`.
         batch_size: rows at once.
-
-    Raises:
-        ValueError: rows are not what `pack` gives.
     """
-    rows = check_rows(rows, "rows")
     return torch.tensor(mean_loss(model, rows[:, :-1], rows[:, 1:], batch_size), dtype=torch.float64).exp().item()
-
-
-def check_rows(rows: Tensor, name: str) -> Tensor:
-    """Return the rows as int64, or say what is wrong with them.
-
-    Raises:
-        ValueError: rows are not whole numbers of shape (n, length + 1).
-    """
-    if (
-        not isinstance(rows, Tensor)
-        or rows.dim() != 2
-        or rows.is_floating_point()
-        or len(rows) < 1
-        or rows.shape[1] < 2
-    ):
-        got = f"{rows.dtype} {tuple(rows.shape)}" if isinstance(rows, Tensor) else type(rows).__name__
-        raise SettingError(f"{name} must be whole numbers of shape (n >= 1, length + 1 >= 2), as pack gives, got {got}")
-    return rows.long()
-
-
-@torch.no_grad()
-def vocabulary_size(model: nn.Module, length: int, **rows: Tensor | None) -> int:
-    """Return how many tokens the model tells apart, after a look at one row of zeros and at all the data.
-
-    Args:
-        model: tokens (n, t) -> logits (n, t, vocab).
-        length: t.
-        rows: what it is to read, by a name for the error.
-
-    Raises:
-        ValueError: the model gives no logits of this shape, or rows hold ids that it does not know.
-    """
-    was_training, device = model.training, next(model.parameters()).device
-    logits = model.eval()(torch.zeros((1, length), dtype=torch.int64, device=device))
-    model.train(was_training)
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if not isinstance(logits, Tensor) or logits.dim() != 3 or logits.shape[:2] != (1, length):
-        raise SettingError(f"the model must give logits (n, t, vocab); for tokens (1, {length}) it gave {shape}")
-    vocab = logits.shape[2]
-    for name, data in rows.items():
-        if data is not None and (data.min() < 0 or data.max() >= vocab):
-            raise SettingError(
-                f"{name} has ids from {int(data.min())} to {int(data.max())}, but the model knows 0 to {vocab - 1}; "
-                "make the model with the vocab_size of the tokenizer"
-            )
-    return vocab

@@ -1,4 +1,4 @@
-"""Chapter 10: "does this user like this item?" as text, and what is known without reading any."""
+"""Chapter 10: "does this user like this item?" as text, and baselines that read no text."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def describe(item: Mapping[str, Any], genres: bool = True) -> str:
 
 def _split(history: Sequence[tuple[str, float]], most: int) -> dict[str, Any]:
     if most < 0:
-        raise SettingError(f"most={most} must not be negative; 0 tells nothing about the user")
-    told = list(reversed(history))[:most]
+        raise SettingError(f"most={most} must not be negative; 0 leaves out the user")
+    recent = list(reversed(history))[:most]
     return {
-        "liked": tuple(title for title, rating in told if rating >= LIKED),
-        "disliked": tuple(title for title, rating in told if rating < LIKED),
+        "liked": tuple(title for title, rating in recent if rating >= LIKED),
+        "disliked": tuple(title for title, rating in recent if rating < LIKED),
     }
 
 
@@ -76,7 +76,7 @@ def preference_text(history: Sequence[tuple[str, float]], item_text: str, most: 
     Args:
         history: titles and ratings, in order of time.
         item_text: the candidate.
-        most: so many of the most recent titles are told, liked (rated 4 or more) and disliked together, so that
+        most: so many of the most recent titles are given, liked (rated 4 or more) and disliked together, so that
             their shares are the user's.
         style: "text" for an encoder, candidate first; "chat" for a chat model, question last.
     """
@@ -93,17 +93,17 @@ def preference_examples(
 ) -> list[Preference]:
     """Turn ratings into examples; label 1 for a rating of 4 or more, else 0.
 
-    What is told never holds the answer: the item that is asked about, or another with its title and year, is left
+    The prompt never holds the answer: the item that is asked about, or another with its title and year, is left
     out of the user's history.
 
     Args:
-        history: what may be told about users, such as train; its order in time is kept.
+        history: what may be known of users, such as train; its order in time is kept.
         asked: interactions to ask about, one example each, in their order: later ones, or held out, or with
             only_before those of `history` itself.
         most: see `preference_text`.
         style: see there.
-        only_before: tell only what has an earlier timestamp than the interaction asked about.
-        genres: tell the genres of the titles in the history too; those of the candidate are always told.
+        only_before: use only what has an earlier timestamp than the interaction asked about.
+        genres: give the genres of the titles in the history too; those of the candidate always are.
 
     Raises:
         ValueError: the two data sets do not share their users and items.
@@ -120,15 +120,15 @@ def preference_examples(
         history.interactions["timestamp"].to_numpy()[order],
         strict=True,
     )
-    told: dict[int, list[tuple[int, float, int]]] = {}
+    histories: dict[int, list[tuple[int, float, int]]] = {}
     for user, item, rating, time in table:
-        told.setdefault(int(user), []).append((int(item), float(rating), int(time)))
+        histories.setdefault(int(user), []).append((int(item), float(rating), int(time)))
     examples = []
     times = asked.interactions["timestamp"].to_numpy()
     for user, item, rating, time in zip(asked.user_index, asked.item_index, asked.ratings, times, strict=True):
         known = [
             (titles[i], r)
-            for i, r, t in told.get(int(user), ())
+            for i, r, t in histories.get(int(user), ())
             if labels[i] != labels[item] and (t < time or not only_before)
         ]
         examples.append(
@@ -147,7 +147,7 @@ def preference_examples(
 def preference_split(
     dataset: Dataset, asked: int = 4, most: int = 10, style: Style = "text", seed: int = 0
 ) -> tuple[Dataset, list[Preference], list[Preference], list[Preference]]:
-    """Ask about the last ratings of each user, told the ones before; other people in train, validation and test.
+    """Ask about the last ratings of each user, given the ones before; train, validation and test have other users.
 
     Args:
         dataset: ratings, with titles; users with fewer than asked + 1 ratings are left out.
@@ -166,19 +166,19 @@ def preference_split(
     if dataset.n_users < 10:
         raise SettingError(f"{dataset.n_users} users are too few for train, validation and test; bring 10 or more")
     examples = preference_examples(history, last, most, style)
-    place = np.random.default_rng(seed).permutation(np.arange(dataset.n_users) * 100 // dataset.n_users)
+    percent = np.random.default_rng(seed).permutation(np.arange(dataset.n_users) * 100 // dataset.n_users)
     train, valid, test = (
-        [e for e in examples if low <= place[e.user] < high] for low, high in ((0, 70), (70, 80), (80, 100))
+        [e for e in examples if low <= percent[e.user] < high] for low, high in ((0, 70), (70, 80), (80, 100))
     )
-    return dataset.with_interactions(dataset.interactions[place[dataset.user_index] < 70]), train, valid, test
+    return dataset.with_interactions(dataset.interactions[percent[dataset.user_index] < 70]), train, valid, test
 
 
 def augment(examples: Sequence[Preference], seed: int, drop: float = 0.3) -> list[Preference]:
-    """Return the same examples told differently: titles in another order, a share dropped; labels are kept.
+    """Data augmentation of the prompts: titles in another order, a share dropped; labels are kept.
 
     Args:
         examples: of `preference_examples`.
-        seed: another one tells them differently again.
+        seed: another one augments differently.
         drop: probability that a title is left out. One title at least stays, where there was one.
 
     Raises:
@@ -189,8 +189,8 @@ def augment(examples: Sequence[Preference], seed: int, drop: float = 0.3) -> lis
     changed = []
     for i, example in enumerate(examples):
         rng = np.random.default_rng(random_seed(seed, i))
-        told = [("liked", title) for title in example.liked] + [("disliked", title) for title in example.disliked]
-        kept = [told[j] for j in rng.permutation(len(told))]
+        given = [("liked", title) for title in example.liked] + [("disliked", title) for title in example.disliked]
+        kept = [given[j] for j in rng.permutation(len(given))]
         kept = [entry for entry in kept if rng.random() >= drop] or kept[:1]
         parts: dict[str, Any] = {kind: tuple(title for k, title in kept if k == kind) for kind in ("liked", "disliked")}
         changed.append(replace(example, **parts))
@@ -215,5 +215,5 @@ def item_rate(train: Dataset, examples: Sequence[Example], strength: float = 5.0
 
 
 def like_share(examples: Sequence[Preference], strength: float = 1.0, prior: float = 0.5) -> np.ndarray:
-    """Predict by the prompt's own share of likes: (liked + strength * prior) / (titles told + strength), (n,)."""
+    """Predict by the prompt's own share of likes: (liked + strength * prior) / (titles given + strength), (n,)."""
     return np.array([(len(e.liked) + strength * prior) / (len(e.liked) + len(e.disliked) + strength) for e in examples])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -19,18 +18,14 @@ import torch
 from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmrec_lite import assets
 from llmrec_lite.errors import ModelFileError
+from llmrec_lite.files import atomic_file, atomic_folder, write_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-from typing import TYPE_CHECKING
-
-from torch import nn
-
-if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -73,22 +68,15 @@ def smollm2_folder() -> Path:
         ModelFileError: the conversion cannot be stored.
     """
     cache = assets.cache_dir()
-    folder, staging = cache / "smollm2-safetensors", cache / ".smollm2-safetensors.part"
+    folder = cache / "smollm2-safetensors"
     if _is_converted(folder):
         return folder
     source = assets.locate("smollm2")
     try:
         with FileLock(cache / ".smollm2-safetensors.lock"):
-            if _is_converted(folder):
-                return folder  # another process has done it while we waited
-            shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
-            try:
-                _convert(next(source.glob("*.gguf")), staging / "new")
-                if folder.exists():
-                    folder.rename(staging / "old")
-                (staging / "new").rename(folder)
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
+            if not _is_converted(folder):  # unless another process has done it while we waited
+                with atomic_folder(folder) as part:
+                    _convert(next(source.glob("*.gguf")), part)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(
             f"Cannot store the converted smollm2 in {cache}: {error}. Make room there (1.2 GB) or make it writable, "
@@ -121,10 +109,9 @@ def _convert(gguf: Path, target: Path) -> None:
     backend = tokenizer.backend_tokenizer
     digits = pre_tokenizers.Digits(individual_digits=True)
     backend.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    target.mkdir(parents=True)
     tokenizer.save_pretrained(target)
     config = {key: value for key, value in model.config.to_dict().items() if key != "quantization_config"}
-    (target / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForCausalLM"]}, indent=2), "utf-8")
+    write_json(target / "config.json", config | {"architectures": ["LlamaForCausalLM"]})
     weights = {key: value.contiguous() for key, value in model.state_dict().items() if key != "lm_head.weight"}
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     _write_manifest(target)
@@ -134,7 +121,7 @@ def _write_manifest(target: Path) -> None:
     """Note from what the files were made and their sizes, so that a cut or outdated conversion is noticed."""
     sizes = {file.name: file.stat().st_size for file in target.iterdir()}
     manifest = {"made_from": [assets.ASSETS["smollm2"].sha256, CONVERSION], "bytes": sizes}
-    (target / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
+    write_json(target / MANIFEST, manifest)
 
 
 Config = TypeVar("Config")
@@ -142,15 +129,15 @@ Config = TypeVar("Config")
 # Our names of the weights, and those of the Llama family; "*" stands for the number of a block.
 NAMES = {
     "embed.weight": "model.embed_tokens.weight",
-    "blocks.*.attend.query.weight": "model.layers.*.self_attn.q_proj.weight",
-    "blocks.*.attend.key.weight": "model.layers.*.self_attn.k_proj.weight",
-    "blocks.*.attend.value.weight": "model.layers.*.self_attn.v_proj.weight",
-    "blocks.*.attend.merge.weight": "model.layers.*.self_attn.o_proj.weight",
-    "blocks.*.feed.gate.weight": "model.layers.*.mlp.gate_proj.weight",
-    "blocks.*.feed.up.weight": "model.layers.*.mlp.up_proj.weight",
-    "blocks.*.feed.down.weight": "model.layers.*.mlp.down_proj.weight",
-    "blocks.*.norm_attend.weight": "model.layers.*.input_layernorm.weight",
-    "blocks.*.norm_feed.weight": "model.layers.*.post_attention_layernorm.weight",
+    "blocks.*.attn.query.weight": "model.layers.*.self_attn.q_proj.weight",
+    "blocks.*.attn.key.weight": "model.layers.*.self_attn.k_proj.weight",
+    "blocks.*.attn.value.weight": "model.layers.*.self_attn.v_proj.weight",
+    "blocks.*.attn.out_proj.weight": "model.layers.*.self_attn.o_proj.weight",
+    "blocks.*.mlp.gate.weight": "model.layers.*.mlp.gate_proj.weight",
+    "blocks.*.mlp.up.weight": "model.layers.*.mlp.up_proj.weight",
+    "blocks.*.mlp.down.weight": "model.layers.*.mlp.down_proj.weight",
+    "blocks.*.norm_attn.weight": "model.layers.*.input_layernorm.weight",
+    "blocks.*.norm_mlp.weight": "model.layers.*.post_attention_layernorm.weight",
     "norm.weight": "model.norm.weight",
     "head.weight": "lm_head.weight",
 }
@@ -159,13 +146,18 @@ DERIVED = re.compile(r".*rotary_emb\.inv_freq|lm_head\.weight")
 
 
 def their_name(name: str) -> str:
-    """Return the Llama name of one of our weights: "blocks.3.feed.up.weight" -> "model.layers.3.mlp.up_proj.weight"."""
+    """Return the Llama name of one of our weights: "blocks.3.mlp.up.weight" -> "model.layers.3.mlp.up_proj.weight"."""
     number = re.search(r"\d+", name)
     pattern = NAMES[re.sub(r"\d+", "*", name)]
     return pattern.replace("*", number[0]) if number else pattern
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object from the folder of a model.
+
+    Raises:
+        ModelFileError: the file is missing or damaged.
+    """
     try:
         content = json.loads(file.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -187,7 +179,7 @@ def read_config(folder: Path, make: Callable[..., Config]) -> Config:
     Raises:
         ModelFileError: the file is missing or damaged, its sizes cannot be, or the model has a part that ours has not.
     """
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     kind = config.get("model_type")
     if kind != "llama":
         raise ModelFileError(f"{folder} holds a model of type {kind!r}; only the type 'llama' is supported.")
@@ -206,11 +198,11 @@ def read_config(folder: Path, make: Callable[..., Config]) -> Config:
         if value != ours:
             raise ModelFileError(f"{folder}: this Llama has {name} = {value!r}; only {ours!r} is supported.")
     generation = folder / "generation_config.json"  # may know more ends than the model's own file
-    ends = (_read_json(generation) if generation.exists() else {}).get("eos_token_id", config.get("eos_token_id"))
+    ends = (read_json(generation) if generation.exists() else {}).get("eos_token_id", config.get("eos_token_id"))
     try:
         return make(
             vocab_size=config["vocab_size"],
-            d=config["hidden_size"],
+            dim=config["hidden_size"],
             layers=config["num_hidden_layers"],
             heads=config["num_attention_heads"],
             kv_heads=config.get("num_key_value_heads") or heads,
@@ -227,12 +219,8 @@ def read_config(folder: Path, make: Callable[..., Config]) -> Config:
         raise ModelFileError(f"{folder / 'config.json'} describes a model that cannot be: {error}.") from error
 
 
-def read_weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Read model.safetensors, or its shards, as float32 under our names.
-
-    Args:
-        folder: of the model.
-        expected: a tensor of the right shape for each of our names; its values do not matter.
+def load_weights(folder: Path, model: nn.Module) -> None:
+    """Put model.safetensors, or its shards, into a `GPT` as float32.
 
     Raises:
         ModelFileError: a file is missing or damaged, or tensors are missing, too many or of another shape.
@@ -240,32 +228,27 @@ def read_weights(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tens
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     files = [single]
     if not single.exists() and index.exists():
-        files = [folder / name for name in sorted(set(_read_json(index).get("weight_map", {}).values()))]
-    found: dict[str, Tensor] = {}
+        files = [folder / name for name in sorted(set(read_json(index).get("weight_map", {}).values()))]
+    ours = {their_name(name): name for name in model.state_dict()}
+    weights: dict[str, Tensor] = {}
     for file in files:
         try:
-            found |= load_file(file)
+            found = load_file(file)
         except FileNotFoundError as error:
             raise ModelFileError(
                 f"{folder} holds no {file.name}. Weights are read from safetensors only, never from pickle (.bin, .pt)."
             ) from error
         except (OSError, SafetensorError) as error:
             raise ModelFileError(f"{file} is damaged or cut short ({error}). Fetch it again.") from error
-    wanted = {their_name(name): (name, tensor.shape) for name, tensor in expected.items()}
-    missing = sorted(set(wanted) - set(found))
-    surplus = sorted(name for name in set(found) - set(wanted) if not DERIVED.fullmatch(name))
-    wrong = [
-        f"{name} is {tuple(found[name].shape)} and not {tuple(shape)}"
-        for name, (_, shape) in wanted.items()
-        if name in found and found[name].shape != shape
-    ]
-    for trouble, what in ((missing, "lack"), (surplus, "hold what no Llama of this config has:"), (wrong, "differ:")):
-        if trouble:
-            more = f" and {len(trouble) - 3} more" if len(trouble) > 3 else ""
-            raise ModelFileError(
-                f"The weights in {folder} {what} {', '.join(trouble[:3])}{more}. They do not belong to its config.json."
-            )
-    return {ours: found[theirs].float() for theirs, (ours, _) in wanted.items()}
+        weights |= {
+            ours.get(name, name): tensor.float()
+            for name, tensor in found.items()
+            if name in ours or not DERIVED.fullmatch(name)
+        }
+    try:
+        model.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise ModelFileError(f"The weights in {folder} do not belong to its config.json: {error}") from error
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:
@@ -301,7 +284,7 @@ def write_model(
         "model_type": "llama",
         "hidden_act": "silu",
         "vocab_size": config["vocab_size"],
-        "hidden_size": config["d"],
+        "hidden_size": config["dim"],
         "num_hidden_layers": config["layers"],
         "num_attention_heads": config["heads"],
         "num_key_value_heads": config["kv_heads"],
@@ -313,45 +296,12 @@ def write_model(
         "bos_token_id": None,
         "eos_token_id": list(config["end_tokens"]) or None,
     }
-    folder.mkdir(parents=True, exist_ok=True)
     named = {their_name(name): weight.detach().cpu().contiguous() for name, weight in weights.items()}
-    part = folder / ".model.part"
-    save_file(named, part, metadata={"format": "pt"})
-    part.replace(folder / "model.safetensors")
-    texts = {"config.json": json.dumps(theirs, indent=2)}
+    with atomic_file(folder / "model.safetensors") as part:
+        save_file(named, part, metadata={"format": "pt"})
+    write_json(folder / "config.json", theirs)
     if tokenizer is not None:
-        texts["tokenizer.json"] = tokenizer.to_str()
-    for name, text in texts.items():
-        part.write_text(text, "utf-8")
-        part.replace(folder / name)
-
-
-class _PackedLinear(nn.Module):
-    """`nn.Linear` with its weights laid out for oneDNN once; a sixth faster here, and made for all processors."""
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.bias = linear.bias
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight, 512)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-
-
-def pack_linear(model: nn.Module) -> None:
-    """Replace the linear layers by oneDNN's, or leave them as they are where this build of torch has none.
-
-    torch multiplies matrices with MKL, which on processors of other makers than its own takes a slower path.
-    """
-    try:
-        for parent in list(model.modules()):
-            for name, child in list(parent.named_children()):
-                if type(child) is nn.Linear:
-                    packed = _PackedLinear(child)
-                    packed(torch.zeros(1, child.in_features))  # a build may have the one call and not the other
-                    setattr(parent, name, packed)
-    except (AttributeError, RuntimeError):
-        return
+        write_json(folder / "tokenizer.json", json.loads(tokenizer.to_str()))
 
 
 def load_encoder(name_or_path: str | Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
@@ -367,7 +317,7 @@ def load_encoder(name_or_path: str | Path) -> tuple[PreTrainedTokenizerBase, Pre
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    folder = assets.locate("minilm") if str(name_or_path) == "minilm" else _folder(name_or_path)
+    folder = assets.locate("minilm") if str(name_or_path) == "minilm" else model_folder(name_or_path)
     quiet, level = not logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -392,14 +342,3 @@ def load_encoder(name_or_path: str | Path) -> tuple[PreTrainedTokenizerBase, Pre
     if hasattr(model, "pooler"):
         model.pooler = None  # we pool ourselves, and in many folders its weights are random
     return tokenizer, model.eval().requires_grad_(False)
-
-
-def _folder(name_or_path: str | Path) -> Path:
-    try:
-        return model_folder(name_or_path)
-    except ModelFileError as error:
-        raise ModelFileError(
-            f"there is no encoder {str(name_or_path)!r}: it is neither a folder nor an id of the hub, owner/name, that "
-            "can be had. Take 'minilm', a folder with a model, or, over a network, an id such as "
-            "sentence-transformers/all-MiniLM-L12-v2."
-        ) from error

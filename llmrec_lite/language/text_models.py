@@ -1,4 +1,4 @@
-"""Chapter 10: models that read a text and answer, ready for `finetune`: a classifier and a matcher."""
+"""Chapter 10: text models for `finetune`: a classifier and a bi-encoder."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class StackModel(nn.Module, ABC):
     cache_bytes = 2**30
     gradient_checkpointing = False  # keep no states inside of layers for the backward pass; compute them again
     max_length: int
-    padding = 0  # the token at padded places
+    padding = 0  # the token at padded positions
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class StackModel(nn.Module, ABC):
             self._pool(self._run(x, mask, max(first, 0), len(self.layers)), mask) if x.dim() == 3 else x
         )
 
-    def choose(self, train: str, rank: int, alpha: float, targets: Sequence[str], seed: int) -> None:
+    def set_trainable(self, train: str, rank: int, alpha: float, targets: Sequence[str], seed: int) -> None:
         """Freeze all but "full", "lora", "top<k>" (layers), "lora-top<k>", or nothing ("head").
 
         Raises:
@@ -145,8 +145,8 @@ class StackModel(nn.Module, ABC):
         budget = 65_536 if device.type == "cuda" else 2048
         for group in length_batches([len(self._ids[text]) for text in order], budget):
             outputs.append(self(*self._below(order[group], first, keep, device), first))
-        place = {text: i for i, text in enumerate(order)}
-        return torch.cat(outputs)[torch.tensor([place[text] for text in texts], device=device)]
+        row = {text: i for i, text in enumerate(order)}
+        return torch.cat(outputs)[torch.tensor([row[text] for text in texts], device=device)]
 
     def _below(self, texts: list[str], first: int, keep: bool, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Return the states of texts below layer `first`, padded, or pooled where no layer learns; and their mask."""
@@ -245,7 +245,7 @@ class _EncoderModel(StackModel):
         self.padding, self.encoder = self._tokenizer.pad_token_id or 0, model
         self._tuner: list[Any] = []  # in a list, since its modules are those of the encoder
         if peft_config is None:
-            self.choose(train, rank, alpha, targets, seed)
+            self.set_trainable(train, rank, alpha, targets, seed)
         else:
             self._adapt(peft_config, seed)
         self.head = self._make_head(model.config.hidden_size, seed)
@@ -271,7 +271,7 @@ class _EncoderModel(StackModel):
 
     @property
     def embedding(self) -> nn.Module:
-        """Words, places and types as vectors."""
+        """Embeddings of tokens, positions and types."""
         return self.encoder.embeddings
 
     def after_step(self, step: int) -> None:
@@ -333,9 +333,9 @@ class _EncoderModel(StackModel):
 
 
 class TextClassifier(_EncoderModel):
-    """Does the answer to a text read yes? An encoder, its pooled states, one linear layer to a logit.
+    """Binary text classifier: an encoder, its pooled states, one linear layer to a logit.
 
-    Devlin et al., "BERT", NAACL 2019, section 4.1, with the mean of all states in the place of the first one.
+    Devlin et al., "BERT", NAACL 2019, section 4.1, with the mean of all states instead of the first one.
 
     Args:
         name_or_path: "minilm", a folder of an encoder built like BERT, or an id of the Hugging Face hub.
@@ -345,7 +345,7 @@ class TextClassifier(_EncoderModel):
         max_length: a text is cut after so many tokens.
         train: what learns besides the head: "head" (nothing), "full" (all), "top<k>" (the upper k layers), "lora" (a
             `LoRALinear` in every layer) or "lora-top<k>".
-        peft_config: of a `peft` adapter to train in the place of `train`: LoraConfig, AdaLoraConfig, IA3Config ...
+        peft_config: of a `peft` adapter to train instead of `train`: LoraConfig, AdaLoraConfig, IA3Config ...
         rank: of the LoRA, as are alpha and targets.
         alpha: see `LoRALinear`.
         targets: names of the linear layers in a layer, see `add_lora`.
@@ -374,8 +374,8 @@ class TextClassifier(_EncoderModel):
         return expit(self._read([e.text for e in examples]))
 
 
-class MatchModel(_EncoderModel):
-    """Texts of users and of items to unit vectors by one encoder, so that those that belong together are near.
+class BiEncoder(_EncoderModel):
+    """Bi-encoder: texts of users and of items to unit vectors by one encoder, trained by InfoNCE.
 
     The arguments are those of `TextClassifier`; train="head" learns a matrix (d, d) on the frozen vectors, which
     begins as the identity.

@@ -46,7 +46,7 @@ class TfidfEncoder:
         return self.vectorizer_.transform(texts).toarray().astype(np.float32)
 
 
-class JoinedEncoder:
+class ConcatEncoder:
     """Vectors of several encoders side by side: the cosine of two texts is the mean of the encoders' cosines.
 
     Args:
@@ -58,7 +58,7 @@ class JoinedEncoder:
             raise SettingError("there is no encoder to join; name at least one")
         self.encoders = list(encoders)
 
-    def fit(self, texts: Sequence[str]) -> JoinedEncoder:
+    def fit(self, texts: Sequence[str]) -> ConcatEncoder:
         """Let those learn that learn."""
         self.encoders = [_fitted_copy(encoder, texts) for encoder in self.encoders]
         return self

@@ -1,4 +1,4 @@
-"""Chapter 10: a chat model that is asked a question and answers yes or no, with a number."""
+"""Chapter 10: a chat model as a classifier, by the logits of the answers yes and no."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from llmrec_lite.language.gpt import GPT
 
 
-class YesNo(StackModel):
-    """Ask a chat model: the logit of a yes is that of the token `yes` less that of `no`, after the last of a prompt.
+class YesNoClassifier(StackModel):
+    """Chat model as a classifier: the logit is that of the token `yes` less that of `no`, after the prompt.
 
     As in Bao et al., "TALLRec", RecSys 2023. Before training it is the model itself, asked zero-shot.
 
@@ -59,8 +59,8 @@ class YesNo(StackModel):
         self.gpt, self.answers = gpt, [answers[yes][0], answers[no][0]]
         self.max_length = min(max_length, gpt.config.max_length)
         if train == "head":
-            raise SettingError('a YesNo has no head to train; take train="lora-top4"')
-        self.choose(train, rank, alpha, targets, seed)
+            raise SettingError('it has no head to train; take train="lora-top4"')
+        self.set_trainable(train, rank, alpha, targets, seed)
         self.eval()
 
     @property
@@ -77,7 +77,7 @@ class YesNo(StackModel):
         assert self.gpt.tokenizer is not None
         rows = [encoding.ids for encoding in self.gpt.tokenizer.encode_batch(texts)]
         if long := [len(row) for row in rows if len(row) > self.max_length]:
-            raise SettingError(f"a prompt has {long[0]} tokens, above max_length={self.max_length}; tell fewer titles")
+            raise SettingError(f"a prompt has {long[0]} tokens, above max_length={self.max_length}; give fewer titles")
         return rows
 
     def _embed(self, ids: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.llma.fusion import fuse
 from llmrec_lite.llma.scales import normalize_scores
 from llmrec_lite.llma.weights import ScoredSplit, learn_weights
-from llmrec_lite.meta.cold_start import AUTOENCODERS, FEWEST
-from llmrec_lite.meta.tasks import SHOTS, rows_of_users
-from llmrec_lite.meta.user_attention import NextChoices, Order, chosen
+from llmrec_lite.meta.cold_start import AUTOENCODERS, MIN_USERS
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, rows_of_users
+from llmrec_lite.meta.user_attention import ColdStartRanker, split_histories
 from llmrec_lite.recommenders.base import FoldInRecommender
 from llmrec_lite.recommenders.linear import DenoisingAutoencoder
 
@@ -32,7 +32,7 @@ class ColdStartFusion(BaseEstimator):
     A quarter of the users is held out, then another. The parts learn from the others; from what the held-out users
     chose after their first K interactions, or any K, the weights with the highest nDCG are learned (`learn_weights`),
     together with the numbers of interactions next to K. Besides the given parts there are two for cold start alone:
-    the popularity of each item among later interactions, and attention over users (`NextChoices`), which in the end
+    the popularity of each item among later interactions, and attention over users (`ColdStartRanker`), which in the end
     attends to all users.
 
     Args:
@@ -41,7 +41,7 @@ class ColdStartFusion(BaseEstimator):
         seed: of which users are held out.
     """
 
-    def __init__(self, order: Order = "time", max_users: int = 1000, seed: int = 0) -> None:
+    def __init__(self, order: HistoryOrder = "time", max_users: int = 1000, seed: int = 0) -> None:
         self.order, self.max_users, self.seed = order, max_users, seed
 
     def fit(self, data: Dataset, fit_parts: Callable[[Dataset], Parts], vectors: np.ndarray | None = None) -> Self:
@@ -119,43 +119,45 @@ class ColdStartFusion(BaseEstimator):
     def attend(self, data: Dataset, attention: Mapping[int, list[dict[str, Any]]], vectors: np.ndarray | None) -> Self:
         """Let what was learned from some users attend to all."""
         self.later_ = {k: _later_interactions(data, k, self.order) for k in SHOTS}
-        self.attention_: dict[int, list[NextChoices]] = {}
+        self.attention_: dict[int, list[ColdStartRanker]] = {}
         fitted: dict[tuple[float, float], DenoisingAutoencoder] = {}
         for k, states in attention.items():
             for fold, state in enumerate(states):
                 dropout, l2 = state["autoencoder"]
                 if (dropout, l2) not in fitted:
                     fitted[dropout, l2] = DenoisingAutoencoder(dropout, l2).fit(data)
-                ranker = NextChoices(k, self.order, seed=self.seed + fold)
+                ranker = ColdStartRanker(k, self.order, seed=self.seed + fold)
                 self.attention_.setdefault(k, []).append(ranker.restore(state, data, fitted[dropout, l2], vectors))
         return self
 
     def user_attention(
         self, learn: Dataset, held_out: Dataset, fold: int, vectors: np.ndarray | None
-    ) -> dict[int, NextChoices]:
+    ) -> dict[int, ColdStartRanker]:
         """Learn attention over users for each K that enough users have."""
         if learn.n_users * learn.n_items > MAX_DENSE_CELLS or learn.n_items**2 > 4 * MAX_DENSE_CELLS:
             return {}  # all users in a dense table, and all pairs of items in another, would not fit
         parts = (learn, held_out)
-        enough = [k for k in SHOTS[1:] if min(len(chosen(part, k, self.order)[0]) for part in parts) >= FEWEST]
+        enough = [
+            k for k in SHOTS[1:] if min(len(split_histories(part, k, self.order)[0]) for part in parts) >= MIN_USERS
+        ]
         autoencoders = [DenoisingAutoencoder(*one).fit(learn) for one in AUTOENCODERS if enough]
         return {
-            k: NextChoices(k, self.order, seed=self.seed + fold).fit(learn, held_out, autoencoders, vectors)
+            k: ColdStartRanker(k, self.order, seed=self.seed + fold).fit(learn, held_out, autoencoders, vectors)
             for k in enough
         }
 
     def _support_and_query(self, held_out: Dataset, k: int, fold: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Return K interactions of each user and the later ones, (n, n_items) each; short histories only if needed."""
         for least in (max(N_EVAL_ITEMS - k, 1), 1):
-            _, support, query = chosen(held_out, k, self.order, least, seed=self.seed + fold)
-            if len(support) >= FEWEST:
+            _, support, query = split_histories(held_out, k, self.order, least, seed=self.seed + fold)
+            if len(support) >= MIN_USERS:
                 return support, query
         return None
 
     def hold_out(self, data: Dataset, fold: int) -> tuple[Dataset, Dataset]:
         """Return the interactions of users to learn from, and of the held-out users."""
         users = np.random.default_rng(self.seed + fold).permutation(np.unique(data.user_index))
-        most = min(self.max_users, max(4 * FEWEST, MAX_DENSE_CELLS // data.n_items))
+        most = min(self.max_users, max(4 * MIN_USERS, MAX_DENSE_CELLS // data.n_items))
         cut = len(users) // 4
         held_out, others = users[:cut][:most], users[cut:]
         rows = data.interactions
@@ -169,7 +171,7 @@ def _scores(
     support: sparse.csr_array,
     parts: Parts,
     popular: np.ndarray,
-    attention: Sequence[NextChoices],
+    attention: Sequence[ColdStartRanker],
     users: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the scores of all parts, (n, n_items) each."""
@@ -182,7 +184,7 @@ def _scores(
     return scores
 
 
-def _later_interactions(data: Dataset, k: int, order: Order) -> np.ndarray:
+def _later_interactions(data: Dataset, k: int, order: HistoryOrder) -> np.ndarray:
     """Return how many users choose each item after k interactions, (n_items,); expected, where these are any k."""
     later = np.ones(len(data))
     for _, rows in rows_of_users(data):

@@ -9,7 +9,7 @@ import numpy as np
 
 from llmrec_lite.errors import SettingError
 from llmrec_lite.llma.parts import PARTS
-from llmrec_lite.meta.user_attention import Order
+from llmrec_lite.meta.tasks import HistoryOrder
 
 _SHARES = {"diversity": 1.0, "request_share": 1.0, "dropout": 0.999}
 _POSITIVE = ("text_l2", "alpha", "factors_l2", "autoencoder_l2")
@@ -53,7 +53,7 @@ class LLMAConfig:
     autoencoder_l2: float = 300.0
     fact_weight: float = 50.0
     largest_autoencoder: int = 5000
-    order: Order = "time"
+    order: HistoryOrder = "time"
     candidates: int = 100
     diversity: float = 0.1
     request_share: float = 0.7

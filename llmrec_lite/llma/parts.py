@@ -15,7 +15,7 @@ from scipy import sparse
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
-from llmrec_lite.language.text_recommender import Encoder, JoinedEncoder, TextRecommender
+from llmrec_lite.language.text_recommender import ConcatEncoder, Encoder, TextRecommender
 from llmrec_lite.recommenders.base import FoldInRecommender
 from llmrec_lite.recommenders.factorization import ALS
 
@@ -70,7 +70,7 @@ def _text(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> FoldI
         return None
     vectors = np.zeros((len(texts), 1), np.float32) if knowledge.text_vectors is None else knowledge.text_vectors
     facts = FactEncoder(sparse.csr_array(knowledge.fact_vectors), texts)
-    return TextRecommender(JoinedEncoder([CachedEncoder(texts, vectors, knowledge.encoder), facts]), l2=config.text_l2)
+    return TextRecommender(ConcatEncoder([CachedEncoder(texts, vectors, knowledge.encoder), facts]), l2=config.text_l2)
 
 
 PARTS: dict[str, Part] = {

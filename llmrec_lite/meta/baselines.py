@@ -1,44 +1,42 @@
-"""Chapter 11: baselines of few-shot rating prediction, and errors a user with paired intervals."""
+"""Chapter 11: baselines of few-shot rating prediction, and errors per user with paired intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 
-from llmrec_lite.meta.learners import MetaLearner, predict_all
-from llmrec_lite.meta.tasks import Task, collate
+from llmrec_lite.meta.learners import MetaLearner, predict_batch
+from llmrec_lite.meta.tasks import HistoryOrder, Task, collate
+from llmrec_lite.stats import bootstrap_interval
 
-ORDERS: tuple[Literal["time"], Literal["random"]] = ("time", "random")
-
-
-QUERY = 10
-
+ORDERS: tuple[HistoryOrder, ...] = ("time", "random")
+QUERY = 10  # ratings that a user's error is measured on, throughout Part III
+SHARES = (0.6, 0.2, 0.2)  # users of meta-train, meta-validation and meta-test
+FACTORS, TEXT = slice(-64, -32), slice(-32, None)  # the last two blocks of `item_features`, 32 numbers each
 
 Tasks = Sequence[Task]
+Predict = Callable[[Tasks], np.ndarray]  # from tasks of one size to predictions for their queries, (tasks, q)
 
 
-Answer = Callable[[Tasks], np.ndarray]  # predictions for the queries, (tasks, q), from the supports
-
-
-def each(rule: Callable[[Task], np.ndarray]) -> Answer:
-    """Apply a rule for one task to all of them."""
+def each(rule: Callable[[Task], np.ndarray]) -> Predict:
+    """Apply a rule for one task to every task."""
     return lambda tasks: np.stack([rule(task) for task in tasks])
 
 
 def item_mean(task: Task) -> np.ndarray:
-    """Predict what others think of the item, column 0 of the features."""
+    """Item mean: column 0 of the features."""
     return task.query_x[:, 0]
 
 
 def shrunk_bias(task: Task, damping: float) -> np.ndarray:
-    """Add how far the user's ratings lie from the items' means, drawn to zero where they are few."""
-    return task.query_x[:, 0] + (task.support_y - task.support_x[:, 0]).sum() / (len(task.support_y) + damping)
+    """User bias: item mean plus the user's mean deviation from it, shrunk to zero where ratings are few."""
+    deviations = task.support_y - task.support_x[:, 0]
+    return item_mean(task) + deviations.sum() / (len(deviations) + damping)
 
 
 def ridge(task: Task, l2: float, columns: slice = slice(1, None)) -> np.ndarray:
-    """Fit the deviations from the items' means by a ridge regression on some of the features and a constant."""
+    """Ridge regression of the user's deviations from the item means on a constant and some of the features."""
     if not len(task.support_y):
         return item_mean(task)
     x, q = (np.c_[np.ones(len(part)), part[:, columns]] for part in (task.support_x, task.query_x))
@@ -46,56 +44,40 @@ def ridge(task: Task, l2: float, columns: slice = slice(1, None)) -> np.ndarray:
     return item_mean(task) + q @ x.T @ np.linalg.solve(x @ x.T + l2 * np.eye(len(x)), deviations)
 
 
-def adapting(learner: MetaLearner, rate: float | None = None, steps: int | None = None) -> Answer:
-    """Adapt a network to each support; by its own rates and steps, or by these."""
+def adapting(learner: MetaLearner, inner_lr: float | None = None, steps: int | None = None) -> Predict:
+    """Adapt a learner's network to each support, by its own learning rates and steps or by these."""
 
-    def answer(tasks: Tasks) -> np.ndarray:
+    def predict(tasks: Tasks) -> np.ndarray:
         n = learner.inner_steps if steps is None else steps
-        rates = rate or learner.rates()
-        return predict_all(learner.model, learner.weights_, collate(tasks), rates, n, learner.learns).numpy()
+        inner_lrs = inner_lr or learner.inner_lrs()
+        batch = collate(tasks)
+        return predict_batch(learner.model, learner.weights_, batch, inner_lrs, n, learner.adapted_params_).numpy()
 
-    return answer
-
-
-def user_errors(answer: Answer, tasks: Tasks) -> np.ndarray:
-    """Return the mean squared error of each task's query, (tasks,), predictions held to 1 to 5 stars."""
-    return both_errors(answer, tasks)[0]
+    return predict
 
 
-def both_errors(answer: Answer, tasks: Tasks) -> np.ndarray:
-    """Return the mean squared and the mean absolute error of each task's query, (2, tasks); see `user_errors`."""
-    errors = np.clip(answer(tasks), 1, 5) - np.stack([task.query_y for task in tasks])
+def both_errors(predict: Predict, tasks: Tasks) -> np.ndarray:
+    """Mean squared and mean absolute error on each task's query, (2, tasks); predictions are clipped to 1 to 5."""
+    errors = np.clip(predict(tasks), 1, 5) - np.stack([task.query_y for task in tasks])
     return np.stack([np.square(errors).mean(1), np.abs(errors).mean(1)])
 
 
-def rmse(errors: np.ndarray) -> float:
-    """Return the root of the mean over users."""
+def user_errors(predict: Predict, tasks: Tasks) -> np.ndarray:
+    """Mean squared error on each task's query, (tasks,); predictions are clipped to 1 to 5."""
+    return both_errors(predict, tasks)[0]
+
+
+def user_rmse(errors: np.ndarray) -> float:
+    """Root of the mean over users of their mean squared errors, (users,)."""
     return float(np.sqrt(errors.mean()))
 
 
-def paired_interval(
-    first: np.ndarray,
-    second: np.ndarray,
-    seed: int = 0,
-    resamples: int = 2000,
-    summary: Callable[[np.ndarray], np.ndarray] = np.sqrt,
-) -> tuple[float, float]:
-    """Return the 95% interval of rmse(first) - rmse(second), users drawn anew, the same ones for both, (users,).
-
-    `summary` is what is taken of the mean over users: the root, or nothing where the errors are absolute.
-    """
+def paired_interval(first: np.ndarray, second: np.ndarray, seed: int = 0, resamples: int = 2000) -> tuple[float, float]:
+    """95% bootstrap interval over users of user_rmse(first) - user_rmse(second), the same users for both, (users,)."""
     n = len(first)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples) / n
-    low, high = np.percentile(summary(counts @ first) - summary(counts @ second), [2.5, 97.5])
+
+    def difference(counts: np.ndarray) -> np.ndarray:
+        return np.sqrt(counts / n @ first) - np.sqrt(counts / n @ second)
+
+    low, high = bootstrap_interval(difference, n, seed=seed, resamples=resamples)
     return float(low), float(high)
-
-
-def mean_interval(differences: np.ndarray) -> tuple[float, float]:
-    """Return the 95% interval of the mean of paired differences, (n,), drawn anew."""
-    return paired_interval(differences, np.zeros(len(differences)), summary=np.asarray)
-
-
-FACTORS, TEXT = slice(-64, -32), slice(-32, None)  # the last two blocks of `item_features`, 32 numbers each
-
-
-SHARES = (0.6, 0.2, 0.2)  # of meta-train, meta-validation and meta-test; many people to choose settings by

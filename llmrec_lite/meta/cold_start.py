@@ -1,4 +1,4 @@
-"""Chapter 14: new users. From the first few ratings: stars for any item, a list, and what to ask next."""
+"""Chapter 14: a recommender for new users: ratings, rankings and preference elicitation from a few ratings."""
 
 from __future__ import annotations
 
@@ -9,47 +9,44 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.special import ndtr
+from sklearn.base import BaseEstimator
 
 from llmrec_lite.data import LIKED, Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.language.text_recommender import Encoder, default_encoder
-from llmrec_lite.meta.bayesian_mf import LearnedPrior
+from llmrec_lite.meta.bayesian_mf import BayesianMF
 from llmrec_lite.meta.features import item_features
 from llmrec_lite.meta.learners import Support
-from llmrec_lite.meta.tasks import SHOTS, Task, rows_of_users, user_tasks
-from llmrec_lite.meta.user_attention import NextChoices, Order, chosen
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, Task, rows_of_users, user_tasks
+from llmrec_lite.meta.user_attention import ColdStartRanker, split_histories
 from llmrec_lite.recommenders import DenoisingAutoencoder
 from llmrec_lite.recommenders.base import BaseRecommender, History, top_k_unseen
 
-EVIDENCE = (0.3, 0.5, 0.7, 1.0)
+LIKELIHOOD_WEIGHTS = (0.3, 0.5, 0.7, 1.0)
 AUTOENCODERS = ((0.5, 200.0), (0.65, 700.0), (0.8, 2e3), (0.9, 5e3), (0.95, 1e4))  # dropout and l2
-FEWEST = 10  # people that a setting may be chosen by
+MIN_USERS = 10  # that a setting may be chosen by
 
 
-class ColdStartRecommender(BaseRecommender):
-    """Recommend to somebody who is not in the data, from a handful of ratings, in milliseconds.
+class ColdStartRecommender(BaseRecommender, BaseEstimator):
+    """Recommender for users who are not in the data, from a handful of ratings and without training.
 
-    Two heads are learned from many people and answer in closed form. Stars come from a prior over people
-    (`LearnedPrior`) and its posterior after the ratings given; what is chosen next comes from the people
-    who resemble the choices made so far (`NextChoices`). Some of the people are set aside to choose settings by, one
-    for each number of ratings: how much a rating counts, and by how much people rate what they choose themselves
-    above what the prior expects of any item.
+    Ratings are predicted by the posterior of `BayesianMF`; the next interaction is ranked by `ColdStartRanker`. Some
+    users are set aside to choose settings by, for each number of ratings: the likelihood weight of a rating, and the
+    offset by which users rate items of their own choice above what the prior expects of any item.
 
     Args:
-        factors: numbers that an item has besides its bias.
-        encoder: turns the items' texts into vectors; MiniLM (`TextEncoder`) where None. Items without texts do
-            without.
-        order: "time" where newcomers' first ratings will be known, "random" where any will be.
-        goal: what `score` and `score_new` order by: "chosen", how likely an item is to be chosen, or "liked", to be
-            chosen and then rated `LIKED` stars or more.
-        held_out: share of the people that settings are chosen by.
+        factors: of `BayesianMF`.
+        encoder: of the items' texts; MiniLM (`TextEncoder`) where None. Items without texts do without.
+        order: "time" where the first ratings of new users will be known, "random" where any will be.
+        goal: what `score` and `score_new` order by: "interaction", how likely an item is to be interacted with, or
+            "liked", to be interacted with and rated `LIKED` stars or more.
+        held_out: share of the users that settings are chosen by.
         seed: of who they are, and of all draws.
         progress: show a progress bar.
 
-    `score` takes a user of train for a newcomer with all their ratings. As the heads have learned from these, it is
-    for looking, not for measuring.
-
-    Fitting holds a few (n_users, n_items) dense matrices of float32 and one of (n_items, n_items).
+    `score` takes a user of train for a new user with all their ratings. As the models have learned from these, it is
+    for looking, not for measuring. Fitting holds a few (n_users, n_items) dense matrices of float32 and one of
+    (n_items, n_items).
 
     Raises:
         ValueError: a setting is out of its range.
@@ -59,152 +56,158 @@ class ColdStartRecommender(BaseRecommender):
         self,
         factors: int = 8,
         encoder: Encoder | None = None,
-        order: Order = "time",
-        goal: Literal["chosen", "liked"] = "chosen",
+        order: HistoryOrder = "time",
+        goal: Literal["interaction", "liked"] = "interaction",
         held_out: float = 0.25,
         seed: int = 0,
         progress: bool = False,
     ) -> None:
-        if order not in ("time", "random") or goal not in ("chosen", "liked"):
-            raise SettingError(f'order must be "time" or "random", goal "chosen" or "liked", not {order!r}, {goal!r}')
+        if order not in ("time", "random"):
+            raise SettingError(f'order must be "time" or "random", not {order!r}')
+        if goal not in ("interaction", "liked"):
+            raise SettingError(f'goal must be "interaction" or "liked", not {goal!r}')
         if not 0 < held_out < 1:
             raise SettingError(f"held_out={held_out!r} must lie between 0 and 1")
-        self.factors, self.encoder, self.order, self.goal = factors, encoder, order, goal
+        self.factors, self.encoder = factors, encoder
+        self.order, self.goal = order, goal
         self.held_out, self.seed, self.progress = held_out, seed, progress
 
-    def fit_on(self, train: Dataset, valid: Dataset) -> Self:
-        """Learn from the people of `train`, and choose the settings by the other people of `valid`."""
+    def fit_with_validation(self, train: Dataset, valid: Dataset) -> Self:
+        """Learn from the users of `train`, and choose the settings by the other users of `valid`."""
         self._learn(train, valid)
         self.train_ = train
         return self
 
     def _fit(self, train: Dataset) -> None:
-        people = np.unique(train.user_index)
-        n = round(self.held_out * len(people))
-        if min(n, len(people) - n) < 2:
-            raise SettingError(f"{len(people)} people are too few to set {self.held_out:.0%} of them aside; bring more")
-        aside = np.isin(train.user_index, np.random.default_rng(self.seed).permutation(people)[:n])
+        users = np.unique(train.user_index)
+        n = round(self.held_out * len(users))
+        if min(n, len(users) - n) < 2:
+            raise SettingError(f"{len(users)} users are too few to set {self.held_out:.0%} of them aside")
+        aside = np.isin(train.user_index, np.random.default_rng(self.seed).permutation(users)[:n])
         self._learn(*(train.with_interactions(train.interactions[rows]) for rows in (~aside, aside)))
 
     def _learn(self, learn: Dataset, valid: Dataset) -> None:
-        texts = learn.items["text"].fillna("").tolist()
-        told = [place for place, text in enumerate(texts) if text.strip()]
-        vectors = None
-        if told:
-            some = np.asarray((self.encoder or default_encoder()).encode([texts[place] for place in told]))
-            vectors = np.zeros((len(texts), some.shape[1]), some.dtype)
-            vectors[told] = some
-        # Column 0, the item's mean rating, is left out: the prior has a bias of its own for each item.
+        vectors = self._text_vectors(learn)
+        # Column 0, the item's mean rating, is left out: the model has a bias of its own for each item.
         features = item_features(learn, vectors, factors=0)[:, 1:]
-        self.prior_ = LearnedPrior(self.factors, seed=self.seed, progress=self.progress).fit(learn, features)
-        self.offsets_: dict[int, dict[float, float]] = {}  # K -> evidence -> offset in stars
-        self.settings_ = {k: self._calibrated(valid, k) for k in SHOTS}  # K -> (evidence, its offset)
+        self.prior_ = BayesianMF(self.factors, seed=self.seed, progress=self.progress).fit(learn, features)
+        self.offsets_: dict[int, dict[float, float]] = {}  # K -> likelihood weight -> offset in stars
+        self.settings_ = {k: self._calibrated(valid, k) for k in SHOTS}  # K -> (likelihood weight, its offset)
         autoencoders = [DenoisingAutoencoder(*setting).fit(learn) for setting in AUTOENCODERS]
-        self.next_: dict[int, NextChoices] = {}
+        self.rankers_: dict[int, ColdStartRanker] = {}
         for k in SHOTS[1:]:
-            if all(len(chosen(part, k, self.order)[0]) >= FEWEST for part in (learn, valid)):
-                self.next_[k] = NextChoices(k, self.order, seed=self.seed).fit(learn, valid, autoencoders, vectors)
+            if all(len(split_histories(part, k, self.order)[0]) >= MIN_USERS for part in (learn, valid)):
+                ranker = ColdStartRanker(k, self.order, seed=self.seed)
+                self.rankers_[k] = ranker.fit(learn, valid, autoencoders, vectors)
         self.popularity_ = np.bincount(learn.item_index, minlength=learn.n_items) / len(np.unique(learn.user_index))
 
+    def _text_vectors(self, data: Dataset) -> np.ndarray | None:
+        """Vectors of the items' texts, zeros where an item has none; None where no item has one."""
+        texts = data.items["text"].fillna("").tolist()
+        places = [place for place, text in enumerate(texts) if text.strip()]
+        if not places:
+            return None
+        encoded = np.asarray((self.encoder or default_encoder()).encode([texts[place] for place in places]))
+        vectors = np.zeros((len(texts), encoded.shape[1]), encoded.dtype)
+        vectors[places] = encoded
+        return vectors
+
     def score_new(self, histories: Sequence[History]) -> np.ndarray:
-        """Score all items for people who were not in train, (len(histories), n_items) float32; see `goal`.
+        """Scores of all items for new users, (len(histories), n_items) float32; see `goal`.
 
         Args:
-            histories: one list a person of (item id, rating[, timestamp]), empty where nothing is known. An item that
-                comes twice counts with its last rating.
+            histories: one list a user of (item id, rating[, timestamp]), which may be empty. An item that comes twice
+                counts with its last rating.
 
         Raises:
-            UnknownIdError: an item that is not in the catalogue.
+            UnknownIdError: an item that is not in the catalog.
             ValueError: a rating is not a finite number.
         """
         return self.scores(self._supports(histories))
 
     def score_new_ratings(self, histories: Sequence[History], items: Sequence[Hashable]) -> np.ndarray:
-        """Return the stars to expect of each person for each of the items, (len(histories), len(items)) float32.
-
-        Args:
-            histories: see `score_new`.
-            items: raw item ids.
+        """Predicted ratings of new users for the items, by raw ids, (len(histories), len(items)) float32.
 
         Raises:
-            UnknownIdError: an item that is not in the catalogue.
+            UnknownIdError: an item that is not in the catalog.
             ValueError: a rating is not a finite number.
         """
         index = self._fitted().items_to_index(list(items))
-        return self.stars(self._supports(histories))[0][:, index]
+        return self.predict_ratings(self._supports(histories))[0][:, index]
 
-    def stars(self, supports: Sequence[Support]) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and variance of each person's rating for every item, (people, n_items) float32 each.
+    def predict_ratings(self, supports: Sequence[Support]) -> tuple[np.ndarray, np.ndarray]:
+        """Predictive mean and variance of each user's rating for every item, (users, n_items) float32 each.
 
         Args:
-            supports: what is known of each, item indices (k,) and ratings (k,); k may be 0.
+            supports: item indices (k,) and ratings (k,) of each user; k may be 0.
         """
         mean, variance = np.empty((2, len(supports), self._fitted().n_items), np.float32)
         settings = [self.setting(len(y)) for _, y in supports]
-        for evidence, offset in set(settings):
-            rows = [row for row, setting in enumerate(settings) if setting == (evidence, offset)]
-            mean[rows], variance[rows] = self.prior_.moments([supports[row] for row in rows], evidence)
+        for weight, offset in set(settings):
+            rows = [row for row, setting in enumerate(settings) if setting == (weight, offset)]
+            mean[rows], variance[rows] = self.prior_.moments([supports[row] for row in rows], weight)
             mean[rows] += offset
         return np.clip(mean, self.prior_.low_, self.prior_.high_), variance
 
-    def choices(self, supports: Sequence[Support], users: np.ndarray | None = None) -> np.ndarray:
-        """Score how likely each person is to choose each item next, (people, n_items) float32 above 0.
+    def score_interaction(self, supports: Sequence[Support], users: np.ndarray | None = None) -> np.ndarray:
+        """Scores of each user's next interaction with each item, (users, n_items) float32 above 0.
 
         Args:
-            supports: see `stars`.
-            users: (people,) user indices where they are people of train, so that nobody resembles himself.
+            supports: see `predict_ratings`.
+            users: (users,) user indices where they are users of train, who then do not attend to themselves.
         """
-        likely = np.tile(self.popularity_, (len(supports), 1)).astype(np.float32)
-        given = self._given(supports)
+        scores = np.tile(self.popularity_, (len(supports), 1)).astype(np.float32)
+        interactions = self._interactions(supports)
         sizes = np.array([len(y) for _, y in supports], dtype=int)
-        if self.next_:
-            known = np.array(list(self.next_))
-            nearest = known[np.abs(np.log1p(known) - np.log1p(sizes)[:, None]).argmin(1)]
+        if self.rankers_:
+            shots = np.array(list(self.rankers_))
+            nearest = shots[np.abs(np.log1p(shots) - np.log1p(sizes)[:, None]).argmin(1)]
             for k in np.unique(nearest[sizes > 0]):
                 rows = (nearest == k) & (sizes > 0)
-                likely[rows] = self.next_[k].predict(given[rows], None if users is None else users[rows])
-        return np.maximum(likely, 1e-6)
+                scores[rows] = self.rankers_[k].predict(interactions[rows], None if users is None else users[rows])
+        return np.maximum(scores, 1e-6)
 
     def scores(self, supports: Sequence[Support], users: np.ndarray | None = None) -> np.ndarray:
-        """Return what `score_new` says of supports, (people, n_items) float32; see `choices`."""
-        scores = self.choices(supports, users)
+        """Scores of supports by `goal`, (users, n_items) float32; see `score_interaction`."""
+        scores = self.score_interaction(supports, users)
         if self.goal == "liked":
-            stars, variance = self.stars(supports)
+            mean, variance = self.predict_ratings(supports)
             # A rating is rounded to whole stars, so that one of LIKED begins half a star below it.
-            scores = scores * ndtr((stars - LIKED + 0.5) / np.sqrt(variance))
+            scores = scores * ndtr((mean - LIKED + 0.5) / np.sqrt(variance))
         return scores.astype(np.float32)
 
     def setting(self, k: int) -> tuple[float, float]:
-        """Return evidence and offset for k ratings: those of the nearest number in `SHOTS`."""
-        return self.settings_[min(self.settings_, key=lambda known: abs(np.log1p(known) - np.log1p(k)))]
+        """Likelihood weight and offset for k ratings: those of the nearest number in `SHOTS`."""
+        return self.settings_[min(self.settings_, key=lambda shots: abs(np.log1p(shots) - np.log1p(k)))]
 
     def recommend_new(self, history: History, k: int = 10) -> pd.DataFrame:
-        """Recommend to one person who was not in train.
+        """Recommend the k best items to a new user.
 
         Returns:
-            Columns item_id, rank (from 1), score and stars (to expect), best first, without the items of the history.
+            Columns item_id, rank (from 1), score and stars (predicted), best first, without the items of the history.
         """
         supports = self._supports([history])
         found = self._listed(self.scores(supports), supports, k)
         index = self._fitted().items_to_index(found["item_id"])
-        return found.assign(stars=self.stars(supports)[0][0, index])
+        return found.assign(stars=self.predict_ratings(supports)[0][0, index])
 
-    def questions(self, history: History = (), k: int = 5) -> pd.DataFrame:
-        """Return the k items that it is best to ask a person about next.
+    def elicit(self, history: History = (), k: int = 5) -> pd.DataFrame:
+        """Preference elicitation: the k items that a user should be asked to rate next.
 
-        The score of an item is how much its rating would tell about the stars of the items that people choose, times
-        the share of people who have rated it, and so could answer.
+        The score is the expected reduction of the variance of the ratings of popular items, times the share of users
+        who have rated the item and so could answer.
 
         Returns:
             Columns item_id, rank (from 1) and score, best first, without the items of the history.
         """
-        supports = self._supports([history])
-        told = self.prior_.worth_asking(supports[0], self.popularity_ + 1e-9, self.setting(len(supports[0][1]))[0])
-        return self._listed((told * self.popularity_)[None], supports, k)
+        (support,) = supports = self._supports([history])
+        weight, _ = self.setting(len(support[1]))
+        reduction = self.prior_.expected_variance_reduction(support, self.popularity_ + 1e-9, weight)
+        return self._listed((reduction * self.popularity_)[None], supports, k)
 
     def _listed(self, scores: np.ndarray, supports: Sequence[Support], k: int) -> pd.DataFrame:
-        """Return the k best items for one person, (1, n_items), without those of the support."""
-        items, values = top_k_unseen(scores, sparse.csr_array(self._given(supports)), k)
+        """Return the k best items for one user, (1, n_items), without those of the support."""
+        items, values = top_k_unseen(scores, sparse.csr_array(self._interactions(supports)), k)
         found = items[0][items[0] >= 0]
         ids = self._fitted().items["item_id"].to_numpy()[found]
         return pd.DataFrame({"item_id": ids, "rank": np.arange(1, len(ids) + 1), "score": values[0][: len(ids)]})
@@ -216,20 +219,20 @@ class ColdStartRecommender(BaseRecommender):
         return self.scores([(train.item_index[r], train.ratings[r]) for r in mine], users)
 
     def _calibrated(self, valid: Dataset, k: int) -> tuple[float, float]:
-        """Return what a rating counts, and what to add to all stars, after k ratings, by what others rated later."""
+        """Return likelihood weight and offset after k ratings, by the later ratings of the validation users."""
         tasks = [
             task
             for task in user_tasks(valid, k, 10, self.seed, self.order)
             if len(task.support_y) == k and len(task.query_y) == 10
         ]
-        if len(tasks) < FEWEST:
+        if len(tasks) < MIN_USERS:
             self.offsets_[k] = {1.0: 0.0}
             return 1.0, 0.0
         found = []
-        for evidence in EVIDENCE if k else (1.0,):
-            off = np.stack([task.query_y for task in tasks]) - answers(self.prior_, tasks, evidence)
-            found.append((np.square(off - off.mean()).mean(), evidence, float(off.mean())))
-        self.offsets_[k] = {evidence: offset for _, evidence, offset in found}
+        for weight in LIKELIHOOD_WEIGHTS if k else (1.0,):
+            off = np.stack([task.query_y for task in tasks]) - predict_queries(self.prior_, tasks, weight)
+            found.append((np.square(off - off.mean()).mean(), weight, float(off.mean())))
+        self.offsets_[k] = {weight: offset for _, weight, offset in found}
         return min(found)[1:]
 
     def _supports(self, histories: Sequence[History]) -> list[Support]:
@@ -244,18 +247,19 @@ class ColdStartRecommender(BaseRecommender):
             supports.append((items[kept], ratings[kept]))
         return supports
 
-    def _given(self, supports: Sequence[Support]) -> np.ndarray:
-        given = np.zeros((len(supports), self._fitted().n_items), np.float32)
+    def _interactions(self, supports: Sequence[Support]) -> np.ndarray:
+        interactions = np.zeros((len(supports), self._fitted().n_items), np.float32)
         for row, (items, _) in enumerate(supports):
-            given[row, items] = 1
-        return given
+            interactions[row, items] = 1
+        return interactions
 
 
-def answers(prior: LearnedPrior, tasks: Sequence[Task], evidence: float = 1.0) -> np.ndarray:
-    """Return what the prior expects of the queries of tasks of one size, whose inputs are item indices, (tasks, q)."""
-    return of_queries(prior.predict([(task.support_x, task.support_y) for task in tasks], evidence), tasks)
+def predict_queries(prior: BayesianMF, tasks: Sequence[Task], likelihood_weight: float = 1.0) -> np.ndarray:
+    """Predicted ratings of the queries of tasks of one size, whose inputs are item indices, (tasks, q)."""
+    supports = [(task.support_x, task.support_y) for task in tasks]
+    return of_queries(prior.predict(supports, likelihood_weight), tasks)
 
 
-def of_queries(expected: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
-    """Pick what is expected of the queries from what is expected of all items, (tasks, n_items) -> (tasks, q)."""
-    return np.take_along_axis(expected, np.stack([task.query_x for task in tasks]), 1)
+def of_queries(predicted: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
+    """Predictions for the queries out of those for all items, (tasks, n_items) -> (tasks, q)."""
+    return np.take_along_axis(predicted, np.stack([task.query_x for task in tasks]), 1)

@@ -1,10 +1,8 @@
-"""Chapter 15: what a large model knows, in a small one: a text encoder as a table, an ensemble as one model."""
+"""Chapter 15: knowledge distillation: a text encoder into a table of token vectors, an ensemble into one model."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +13,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from scipy import sparse
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from tokenizers import Tokenizer
 
-from llmrec_lite.errors import SettingError
+from llmrec_lite.errors import ModelFileError, SettingError
+from llmrec_lite.files import atomic_file
 from llmrec_lite.language.text_recommender import Encoder
 from llmrec_lite.recommenders.content import unit_rows
 
@@ -27,24 +27,23 @@ FORMAT = 1
 
 
 class Tokens(Protocol):
-    """What cuts texts into the teacher's tokens."""
+    """Tokenizer of the teacher."""
 
     def __call__(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the tokens of each text."""
         ...
 
 
-class StaticEncoder:
-    """A text encoder that is a table: a text's vector is the mean of its tokens' rows, scaled to length 1.
+class StaticEncoder(BaseEstimator):
+    """Static embedding: a text's vector is the mean of its tokens' rows in a table, scaled to length 1.
 
-    Its rows are learned from a teacher so that the mean comes near the teacher's vector of the whole text. With X the
-    share of each token in each text and T the teacher's vectors, the table is E0 + W, where W solves the ridge
-    regression min |X W - (T - X E0)|^2 + l2 |W|^2, equation (15.6), and E0 holds the teacher's vectors of the tokens
-    alone. It knows no order and no context, and needs no network at all: a few lines of any language can run it.
+    The table is distilled from a teacher. With X the share of each token in each text and T the teacher's vectors of
+    the texts, it is E0 + W, where W solves the ridge regression min |X W - (T - X E0)|^2 + l2 |W|^2, equation (15.6),
+    and E0 holds the teacher's vectors of single tokens. Word order and context do not matter, and no network is needed.
 
     Args:
         dimension: length of a vector; the teacher's directions of most variance are kept.
-        most_tokens: so many tokens that occur most in the texts are kept.
+        most_tokens: number of tokens, the most frequent in the texts.
         l2: strength of the ridge.
         seed: of the directions.
 
@@ -58,12 +57,12 @@ class StaticEncoder:
         self.dimension, self.most_tokens, self.l2, self.seed = dimension, most_tokens, l2, seed
 
     def distill(self, teacher: Encoder, tokens: Tokens, texts: Sequence[str]) -> Self:
-        """Learn the table from a teacher's vectors of texts; no labels are needed.
+        """Learn the table from a teacher's vectors of texts.
 
         Args:
-            teacher: what turns texts into vectors (`TextEncoder`).
-            tokens: cuts texts into tokens (`WordPieces`).
-            texts: what the table should be good at; the more the better.
+            teacher: the encoder to imitate (`TextEncoder`).
+            tokens: its tokenizer (`WordPieces`).
+            texts: of the kind that the table is for.
 
         Raises:
             ValueError: there is no text, or no token in them.
@@ -87,7 +86,7 @@ class StaticEncoder:
         return self
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the vectors, (len(texts), dimension) float32 of length 1; zeros where no token is known."""
+        """Vectors of length 1, (len(texts), dimension) float32; zeros where no token is known."""
         shares = self._shares(self.tokens_(list(texts)))
         return unit_rows(shares @ (self.table_ * self.steps_[:, None])).astype(np.float32)
 
@@ -97,33 +96,26 @@ class StaticEncoder:
         return self.table_.nbytes + self.steps_.nbytes + len(json.dumps(list(self.vocabulary_)).encode())
 
     def save(self, path: str | Path) -> None:
-        """Write the table and its vocabulary to one file; it is there whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """Write the table and its vocabulary to one file."""
         about = {"format": str(FORMAT), "vocabulary": json.dumps(list(self.vocabulary_))}
         tensors = {"table": torch.from_numpy(self.table_), "steps": torch.from_numpy(self.steps_)}
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        try:
-            save_file(tensors, name, metadata=about)
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with atomic_file(path) as part:
+            save_file(tensors, part, metadata=about)
 
     @classmethod
     def load(cls, path: str | Path, tokens: Tokens) -> Self:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: the file is damaged, or of another format.
+            ModelFileError: the file is damaged, or of another format.
         """
         try:
             with safe_open(str(path), "np") as file:
                 about, table, steps = file.metadata() or {}, file.get_tensor("table"), file.get_tensor("steps")
         except (SafetensorError, OSError) as error:
-            raise SettingError(f"{path} is not a table of an encoder: {error}; make it anew with save") from error
+            raise ModelFileError(f"{path} is not a table of an encoder: {error}; make it anew with save") from error
         if about.get("format") != str(FORMAT):
-            raise SettingError(f"{path} has the format {about.get('format')!r}, this version reads {FORMAT}")
+            raise ModelFileError(f"{path} has the format {about.get('format')!r}, this version reads {FORMAT}")
         made = cls(dimension=table.shape[1])
         made.table_, made.steps_, made.tokens_ = table, steps, tokens
         made.vocabulary_ = {token: row for row, token in enumerate(json.loads(about["vocabulary"]))}
@@ -140,7 +132,7 @@ class StaticEncoder:
 
 
 class WordPieces:
-    """The tokens that a WordPiece model such as MiniLM reads, without its special ones.
+    """WordPiece tokenizer of a model such as MiniLM, without its special tokens.
 
     Args:
         file: its `tokenizer.json`.
@@ -158,13 +150,13 @@ class WordPieces:
 
 
 def _rounded(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Round rows to whole numbers from -127 to 127 times a step of each row's own, (v, d) int8 and (v,) float32."""
+    """Quantize rows to whole numbers from -127 to 127, (v, d) int8, times a step of each row, (v,) float32."""
     steps = np.maximum(np.abs(table).max(1), 1e-12) / 127
     return np.round(table / steps[:, None]).astype(np.int8), steps.astype(np.float32)
 
 
 def mean_predictions(models: Sequence[object], x: np.ndarray) -> np.ndarray:
-    """Return the mean of what models predict, (n, tasks): soft labels for a student (Hinton et al., 2015).
+    """Mean prediction of an ensemble, (n, tasks): soft labels for a student (Hinton et al., 2015).
 
     Args:
         models: each with `predict(x)`.

@@ -1,4 +1,4 @@
-"""Chapter 11: what is known of an item before a new user is met, as numbers, and a network that rates by them."""
+"""Chapter 11: features of items, and a network that predicts ratings from them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ from llmrec_lite.recommenders import BiasedMF, ItemMean
 def item_features(
     train: Dataset, vectors: np.ndarray | None = None, factors: int = 32, text: int = 32, seed: int = 0
 ) -> np.ndarray:
-    """Describe each item by four blocks of numbers, made from the users of `train` and from the catalogue only.
+    """Item features: mean rating, number of ratings, genres, latent factors and text, (n_items, d) float32.
+
+    Column 0 is the item's mean rating in stars, shrunk to the mean of all where ratings are few; then the logarithm of
+    its number of ratings, its genres, factors, text. Apart from column 0 each block has mean square 1 in total over the
+    rated items, so that no block outweighs another by its length.
 
     Args:
         train: ratings of the users that may be learned from.
-        vectors: (n_items, v), the items' texts as a language model sees them (`TextEncoder`); their `text` strongest
-            directions are taken. None leaves this block out.
+        vectors: (n_items, v) of the items' texts (`TextEncoder`); None leaves this block out.
         factors: item factors of a matrix factorization of `train`; 0 leaves them out.
-        text: directions of the vectors; 0 leaves them out.
+        text: principal components of the vectors; 0 leaves them out.
         seed: of the factorization.
-
-    Returns:
-        (n_items, d) float32. Column 0 is the item's mean rating in stars, drawn to the mean of all where ratings are
-        few; then the logarithm of its number of ratings, its genres, factors, text. Apart from column 0 each block has
-        mean square 1 in total over the rated items, so that no block outweighs another by its length.
 
     Raises:
         ValueError: vectors are not one row an item, or a count is negative.
@@ -59,9 +57,9 @@ def _scaled(block: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 class RatingNetwork(nn.Module):
-    """Rate by features: the item's mean rating, column 0, and a correction by a small network on the rest.
+    """Rating network, (..., d) -> (...,): the item's mean rating, column 0, and a correction from the other features.
 
-    (..., d) -> (...,). The last layer begins at zero, so that before any training the mean is predicted.
+    The last layer is zero at first, so that before any training the mean is predicted.
 
     Args:
         d: length of the features, column 0 included.
@@ -88,14 +86,11 @@ class RatingNetwork(nn.Module):
         return x[..., 0] + self.head(states)[..., 0]
 
     def stacked(self, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        """Rate for many tasks at once, each with its own weights or with weights shared by all.
+        """Predict for many tasks at once, (tasks, k, d) -> (tasks, k).
 
         Args:
-            weights: by name, as `named_parameters` has them; with a first axis for the tasks, or without.
+            weights: by name, with a first axis for the tasks, or without where they are shared.
             x: (tasks, k, d).
-
-        Returns:
-            (tasks, k).
         """
         states = x[..., 1:]
         for i in range(len(self.hidden)):

@@ -1,15 +1,17 @@
-"""Chapter 11: what is learned from many tasks: one model for all of them, or one that adapts well to each."""
+"""Chapter 11: meta-learners, joint training, and adaptation by gradient descent."""
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from inspect import signature
 from math import isfinite
 from typing import Literal, Self
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
@@ -19,13 +21,13 @@ from llmrec_lite.errors import DivergedError, SettingError
 from llmrec_lite.meta.tasks import Batch, Task, collate, episodes
 
 Weights = dict[str, Tensor]
-Order = Literal[1, 2]
+GradientOrder = Literal[1, 2]
 Support = tuple[np.ndarray, np.ndarray]
 Predictor = Callable[[np.ndarray], np.ndarray]
 
 
 def masked_mse(predictions: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean squared error of each task over what is real, (tasks, k) -> (tasks,); 0 where nothing is."""
+    """Mean squared error of each task over its real examples, (tasks, k) -> (tasks,); 0 where there are none."""
     errors = torch.where(mask, predictions - targets, 0).square()
     return errors.sum(-1) / mask.sum(-1).clamp(min=1)
 
@@ -36,53 +38,50 @@ def gradient_descent(
     x: Tensor,
     y: Tensor,
     mask: Tensor,
-    rates: float | Weights,
+    inner_lrs: float | Weights,
     steps: int,
-    learns: Sequence[str] | None = None,
+    adapted_params: Sequence[str] | None = None,
     create_graph: bool = False,
 ) -> Weights:
-    """Adapt weights to one task by plain gradient descent on its mean squared error; nothing is changed in place.
+    """Weights after steps of gradient descent on one task's mean squared error; nothing is changed in place.
 
     Args:
-        model: what maps x to predictions, (k, ...) -> (k,).
-        weights: its parameters by name, where to begin.
+        model: maps x to predictions, (k, ...) -> (k,).
+        weights: its parameters by name, the initialization.
         x: inputs of the support, (k, ...).
         y: targets, (k,).
         mask: which of them are real, (k,).
-        rates: step size, or one for each number of each weight.
+        inner_lrs: step size, or one for each number of each weight.
         steps: how many.
-        learns: names of the weights that move; all where None.
-        create_graph: keep how the result depends on where it began (for a second-order meta-gradient). Without it the
-            result is a constant plus the beginning, as first-order methods take it.
-
-    Returns:
-        The weights after the last step.
+        adapted_params: names of the weights that adapt; all where None.
+        create_graph: keep how the result depends on the initialization (for a second-order meta-gradient). Without it
+            the result is the initialization plus a constant, as first-order methods take it.
     """
-    names = list(weights) if learns is None else list(learns)
+    names = list(weights) if adapted_params is None else list(adapted_params)
     for _ in range(steps):
         loss = masked_mse(functional_call(model, weights, (x,)), y, mask)
         moving = [weights[name] for name in names]
         gradients = torch.autograd.grad(loss, moving, create_graph=create_graph)
         moved = {
-            name: weight - rate_of(rates, name) * gradient
+            name: weight - _lr_of(inner_lrs, name) * gradient
             for name, weight, gradient in zip(names, moving, gradients, strict=True)
         }
         weights = {**weights, **moved}
     return weights
 
 
-def adapt_all(
+def adapt_batch(
     model: nn.Module,
     weights: Weights,
     x: Tensor,
     y: Tensor,
     masks: Sequence[Tensor],
-    rates: float | Weights,
-    learns: Sequence[str] | None = None,
-    order: Order = 1,
+    inner_lrs: float | Weights,
+    adapted_params: Sequence[str] | None = None,
+    order: GradientOrder = 1,
     checkpointing: bool = False,
 ) -> Weights:
-    """Adapt to all tasks at once, each weight with a first axis for the tasks.
+    """Weights adapted to all tasks at once; those that adapt have a first axis for the tasks.
 
     No weight touches two tasks, so the gradient of the sum of the tasks' losses is the gradient of each.
 
@@ -90,19 +89,16 @@ def adapt_all(
         model: maps x to predictions, (k, ...) -> (k,). It may have a method `stacked(weights, x)`, (tasks, k, ...) ->
             (tasks, k), that takes weights with a first axis for the tasks, or without where they are shared by all;
             without such a method its `forward` is run through vmap.
-        weights: where to begin.
+        weights: the initialization.
         x: inputs, (tasks, k, ...).
         y: targets, (tasks, k).
-        masks: for each step, which of them count, (tasks, k).
-        rates: step size, or one for each number of each weight.
-        learns: names of the weights that move; all where None.
-        order: 2 to keep how the result depends on where it began, as `create_graph` of `gradient_descent` does.
+        masks: for each step, which examples count, (tasks, k).
+        inner_lrs: step size, or one for each number of each weight.
+        adapted_params: names of the weights that adapt; all where None.
+        order: 2 to keep how the result depends on the initialization, as `create_graph` of `gradient_descent` does.
         checkpointing: keep only the weights between steps, and compute the inside again in the backward pass.
-
-    Returns:
-        Weights by name; those that adapt have a first axis for the tasks.
     """
-    names = list(weights) if learns is None else list(learns)
+    names = list(weights) if adapted_params is None else list(adapted_params)
     forward = stacked_forward(model, names)
     fixed = {name: weight for name, weight in weights.items() if name not in names}
 
@@ -111,9 +107,9 @@ def adapt_all(
         total = masked_mse(predictions, y, mask).sum()
         gradients = torch.autograd.grad(total, moving, create_graph=order == 2)
         moved = zip(names, moving, gradients, strict=True)
-        if isinstance(rates, float):  # one pass over the memory instead of two
-            return tuple(torch.sub(weight, gradient, alpha=rates) for _, weight, gradient in moved)
-        return tuple(weight - rate_of(rates, name) * gradient for name, weight, gradient in moved)
+        if not isinstance(inner_lrs, dict):  # one pass over the memory instead of two
+            return tuple(torch.sub(weight, gradient, alpha=inner_lrs) for _, weight, gradient in moved)
+        return tuple(weight - inner_lrs[name] * gradient for name, weight, gradient in moved)
 
     moving = tuple(weights[name].expand(len(y), *weights[name].shape) for name in names)
     if not all(weight.requires_grad for weight in moving):  # only the values are wanted
@@ -123,27 +119,27 @@ def adapt_all(
     return {**fixed, **dict(zip(names, moving, strict=True))}
 
 
-def predict_all(
+def predict_batch(
     model: nn.Module,
     weights: Weights,
     batch: Batch,
-    rates: float | Weights,
+    inner_lrs: float | Weights,
     steps: int,
-    learns: Sequence[str] | None = None,
+    adapted_params: Sequence[str] | None = None,
 ) -> Tensor:
-    """Return predictions for each task's query after adapting to its support, (tasks, q), all tasks at once.
+    """Predictions for each task's query after adapting to its support, (tasks, q), without a graph.
 
-    The arguments are those of `adapt_all`; nothing of the computation is kept.
+    The arguments are those of `adapt_batch`.
     """
     weights = {name: weight.detach() for name, weight in weights.items()}
-    names = list(weights) if learns is None else list(learns)
+    names = list(weights) if adapted_params is None else list(adapted_params)
     masks = [batch.support_mask] * steps
-    adapted = adapt_all(model, weights, batch.support_x, batch.support_y, masks, rates, names)
+    adapted = adapt_batch(model, weights, batch.support_x, batch.support_y, masks, inner_lrs, names)
     return stacked_forward(model, names)(adapted, batch.query_x).detach()
 
 
 def stacked_forward(model: nn.Module, names: Sequence[str]) -> Callable[[Weights, Tensor], Tensor]:
-    """Return a function from weights, of which those named have a first axis for the tasks, and x to predictions."""
+    """Return a function of weights, those named with a first axis for the tasks, and x that predicts."""
     if (ready := getattr(model, "stacked", None)) is not None:
         return ready
 
@@ -154,25 +150,30 @@ def stacked_forward(model: nn.Module, names: Sequence[str]) -> Callable[[Weights
     return forward
 
 
-def rate_of(rates: float | Weights, name: str) -> float | Tensor:
-    """Return the step size of a weight."""
-    return rates if isinstance(rates, float) else rates[name]
+def _lr_of(inner_lrs: float | Weights, name: str) -> float | Tensor:
+    return inner_lrs[name] if isinstance(inner_lrs, dict) else inner_lrs
 
 
-class MetaLearner(ABC):
-    """What all learners of Part III share: they learn from many tasks, then adapt to one from its support.
+class MetaLearner(BaseEstimator, ABC):
+    """Base of the meta-learners: they learn from many tasks, then adapt to one from its support.
 
     Args:
-        model: maps inputs to predictions, (k, ...) -> (k,). It is copied; its weights are where training begins.
+        model: maps inputs to predictions, (k, ...) -> (k,); its weights are the initial ones, and stay.
         inner_lr: step size of the adaptation.
         inner_steps: how many steps the adaptation takes; 0 for none.
-        steps: updates of what is learned from all tasks.
-        batch_size: tasks an update.
-        learning_rate: of these updates, by Adam.
-        clip_norm: longer gradients of these updates are shortened to it.
-        valid_every: updates from one look at the validation tasks to the next.
+        steps: meta-updates.
+        batch_size: tasks per meta-update.
+        learning_rate: of the meta-updates, by Adam.
+        clip_norm: longer meta-gradients are shortened to it.
+        valid_every: meta-updates between two evaluations on the validation tasks.
         seed: of the order of the tasks.
         progress: show a progress bar.
+
+    Attributes:
+        weights_: the initialization, by name.
+        adapted_params_: names of the weights that adapt; all where None.
+        losses_: one a meta-update.
+        valid_losses_: (meta-updates done, mean query loss after adapting).
 
     Raises:
         ValueError: a setting is out of its range.
@@ -195,46 +196,64 @@ class MetaLearner(ABC):
         for name, value in (("inner_lr", inner_lr), ("learning_rate", learning_rate), ("clip_norm", clip_norm)):
             if not (value > 0 and isfinite(value)):
                 raise SettingError(f"{name}={value!r} must be a number above 0")
-        least = {"inner_steps": 0, "steps": 0, "batch_size": 1, "valid_every": 1}
-        given = {"inner_steps": inner_steps, "steps": steps, "batch_size": batch_size, "valid_every": valid_every}
-        for name, number in given.items():
-            if number < least[name]:
-                raise SettingError(f"{name}={number!r} must be at least {least[name]}")
-        self.model, self.inner_lr, self.inner_steps = copy.deepcopy(model), float(inner_lr), inner_steps
-        self.steps, self.batch_size, self.learning_rate, self.clip_norm = steps, batch_size, learning_rate, clip_norm
-        self.valid_every, self.seed, self.progress = valid_every, seed, progress
-        self.weights_: Weights = {n: p.detach().clone().requires_grad_() for n, p in self.model.named_parameters()}
-        self.learns: list[str] | None = None  # what adapts; all where None
-        self.losses_: list[float] = []  # one an update
-        self.valid_losses_: list[tuple[int, float]] = []  # (updates done, mean query loss after adapting)
+        for name, number, least in (
+            ("inner_steps", inner_steps, 0), ("steps", steps, 0),
+            ("batch_size", batch_size, 1), ("valid_every", valid_every, 1),
+        ):  # fmt: skip
+            if number < least:
+                raise SettingError(f"{name}={number!r} must be at least {least}")
+        self.model = model
+        self.inner_lr = inner_lr
+        self.inner_steps = inner_steps
+        self.steps = steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.clip_norm = clip_norm
+        self.valid_every = valid_every
+        self.seed = seed
+        self.progress = progress
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        """Names of the settings, with those that subclasses take as **options."""
+        return sorted({*super()._get_param_names(), *signature(MetaLearner).parameters})
 
     @abstractmethod
     def meta_loss(self, batch: Batch) -> Tensor:
-        """Return what an update makes smaller, a scalar that depends on `learned()`."""
+        """Scalar that a meta-update makes smaller, as a function of `meta_parameters()`."""
 
-    def learned(self) -> Weights:
+    def initialize(self) -> Self:
+        """Take the weights of `model` as the initialization; what was learned before is forgotten."""
+        self.weights_: Weights = {n: p.detach().clone().requires_grad_() for n, p in self.model.named_parameters()}
+        self.adapted_params_: list[str] | None = None
+        self.losses_: list[float] = []
+        self.valid_losses_: list[tuple[int, float]] = []
+        return self
+
+    def meta_parameters(self) -> Weights:
         """Return what is learned from all tasks, by name."""
         return self.weights_
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Return what makes the updates."""
-        return torch.optim.Adam(self.learned().values(), lr=self.learning_rate)
+        """Optimizer of the meta-updates."""
+        return torch.optim.Adam(self.meta_parameters().values(), lr=self.learning_rate)
 
     def meta_fit(self, tasks: Sequence[Task], valid: Sequence[Task] | None = None) -> Self:
-        """Learn from many tasks; where validation tasks are given, the best of what was seen is kept at the end.
+        """Learn from many tasks; with validation tasks, the meta-parameters of the lowest validation loss are kept.
 
         Raises:
             ValueError: there is no task.
             FloatingPointError: the loss or its gradient is no longer a number.
         """
-        optimizer = self.optimizer()
+        self.initialize()
+        learned, optimizer = self.meta_parameters(), self.optimizer()
         best: tuple[float, Weights] | None = None
         batches = episodes(tasks, self.batch_size, self.steps, self.seed)
         for step in trange(1, self.steps + 1, disable=not self.progress, desc=type(self).__name__):
             optimizer.zero_grad()
             loss = self.meta_loss(next(batches))
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(self.learned().values(), self.clip_norm)
+            norm = nn.utils.clip_grad_norm_(learned.values(), self.clip_norm)
             if not (isfinite(loss.item()) and isfinite(norm.item())):
                 raise DivergedError(
                     f"update {step}: the loss is {loss.item()}, its gradient's length {norm.item()}; "
@@ -246,35 +265,44 @@ class MetaLearner(ABC):
                 value = self.query_loss(valid)
                 self.valid_losses_.append((step, value))
                 if best is None or value < best[0]:
-                    best = value, {name: w.detach().clone() for name, w in self.learned().items()}
+                    best = value, {name: w.detach().clone() for name, w in learned.items()}
         if best is not None:
             with torch.no_grad():
-                for name, weight in self.learned().items():
+                for name, weight in learned.items():
                     weight.copy_(best[1][name])
         return self
 
-    def rates(self) -> float | Weights:
-        """Return the step sizes of the adaptation."""
+    def inner_lrs(self) -> float | Weights:
+        """Step sizes of the adaptation."""
         return self.inner_lr
 
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "weights_"):
+            raise NotFittedError(
+                f"{type(self).__name__} has no weights yet; call meta_fit(tasks) or initialize() first"
+            )
+
     def adapted(self, x: Tensor, y: Tensor, mask: Tensor) -> Weights:
-        """Return the weights for one task, from its support."""
-        return gradient_descent(self.model, self.weights_, x, y, mask, self.rates(), self.inner_steps, self.learns)
+        """Weights for one task, from its support."""
+        return gradient_descent(
+            self.model, self.weights_, x, y, mask, self.inner_lrs(), self.inner_steps, self.adapted_params_
+        )
 
     def adapt(self, support: Support | Task) -> Predictor:
-        """Adapt to one task; what was learned from all tasks stays as it is.
+        """Adapt to one task; the initialization stays as it is.
 
         Args:
-            support: inputs and targets, ((k, ...), (k,)), with k = 0 where nothing is known; or a task, whose support
-                is taken.
+            support: inputs and targets, ((k, ...), (k,)), k may be 0; or a task, whose support is taken.
 
         Returns:
             A function from inputs (n, ...) to predictions (n,) float32.
 
         Raises:
-            ValueError: inputs and targets do not fit each other, or a target is not a finite number.
+            NotFittedError: before `meta_fit` or `initialize`.
+            ValueError: not as many targets as inputs, or a target is not a finite number.
             FloatingPointError: the adaptation diverged.
         """
+        self._check_fitted()
         x, y = (support.support_x, support.support_y) if isinstance(support, Task) else map(np.asarray, support)
         if y.ndim != 1 or len(x) != len(y):
             raise SettingError(f"a support needs as many targets as inputs, got {len(x)} inputs and targets {y.shape}")
@@ -295,13 +323,16 @@ class MetaLearner(ABC):
         return predict
 
     def query_loss(self, tasks: Sequence[Task]) -> float:
-        """Return the mean squared error on the queries after adapting to each support, mean over tasks, all at once.
+        """Mean squared error on the queries after adapting to each support, mean over tasks.
 
         Raises:
             FloatingPointError: the adaptation to a task diverged.
         """
+        self._check_fitted()
         batch = collate(tasks)
-        predictions = predict_all(self.model, self.weights_, batch, self.rates(), self.inner_steps, self.learns)
+        predictions = predict_batch(
+            self.model, self.weights_, batch, self.inner_lrs(), self.inner_steps, self.adapted_params_
+        )
         loss = masked_mse(predictions, batch.query_y, batch.query_mask).mean().item()
         if not isfinite(loss):
             raise DivergedError(f"adapting to some tasks diverged; take an inner_lr below {self.inner_lr}")
@@ -309,7 +340,7 @@ class MetaLearner(ABC):
 
 
 class JointTraining(MetaLearner):
-    """The baseline that meta-learning must beat: one model for all tasks, then fine-tuning on the support.
+    """Joint training, the baseline of meta-learning: one model for all tasks, then fine-tuning on the support.
 
     It minimizes the mean over tasks of the loss on everything a task has, sum_i L_i(theta). For tasks of one size that
     is multi-task maximum likelihood, which S1 presents as meta-learning: no adaptation stands inside the objective.
@@ -317,7 +348,7 @@ class JointTraining(MetaLearner):
     """
 
     def meta_loss(self, batch: Batch) -> Tensor:
-        """Return the mean over tasks of the mean squared error on support and query together."""
+        """Mean over tasks of the mean squared error on support and query together."""
         x = torch.cat([batch.support_x, batch.query_x], dim=1)
         y = torch.cat([batch.support_y, batch.query_y], dim=1)
         mask = torch.cat([batch.support_mask, batch.query_mask], dim=1)

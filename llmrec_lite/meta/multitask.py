@@ -1,31 +1,32 @@
-"""Chapter 15: several things to predict from one input, with parameters shared or not, and gradients that disagree."""
+"""Chapter 15: multi-task learning with a shared bottom or a mixture of experts, and conflicting gradients."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llmrec_lite.compute import random_seed
 from llmrec_lite.errors import SettingError
 
-Kind = Literal["number", "yes"]
-Sharing = Literal["bottom", "experts", "alone"]
-Combine = Literal["sum", "uncertainty", "surgery"]
+Kind = Literal["regression", "binary"]
+Sharing = Literal["bottom", "experts", "single_task"]
+Combine = Literal["sum", "uncertainty", "pcgrad"]
 Keep = Literal["each", "sum"]
 
 
 class SharedBottom(nn.Module):
-    """One hidden layer for all tasks, and a head of its own for each (Caruana, 1997): (n, d) -> (n, tasks).
+    """Shared bottom: one hidden layer for all tasks, and a tower for each (Caruana, 1997), (n, d) -> (n, tasks).
 
     Args:
         d: length of the inputs.
-        tasks: how many.
+        tasks: number of tasks.
         hidden: units of the shared layer.
         tower: units of each task's own layer.
     """
@@ -41,33 +42,33 @@ class SharedBottom(nn.Module):
         return torch.cat([head(states) for head in self.heads], dim=1)
 
 
-class GatedExperts(nn.Module):
-    """Several small bottoms, the experts, which each task mixes by a gate of its own: (n, d) -> (n, tasks).
+class MMoE(nn.Module):
+    """Multi-gate mixture of experts, mixed by a gate for each task, (n, d) -> (n, tasks).
 
-    Multi-gate mixture of experts (Ma et al., KDD 2018, equations 6 and 7): h_k = sum_e softmax(G_k x)_e f_e(x).
+    Ma et al., KDD 2018, equations 6 and 7: h_k = sum_e softmax(G_k x)_e f_e(x).
 
     Args:
         d: length of the inputs.
-        tasks: how many.
+        tasks: number of tasks.
         hidden: units of all experts together, so that it costs what a `SharedBottom` costs.
         tower: units of each task's own layer.
-        experts: how many.
+        experts: number of experts.
 
     Raises:
-        ValueError: hidden cannot be dealt out to the experts.
+        ValueError: hidden is no multiple of experts.
     """
 
     def __init__(self, d: int, tasks: int, hidden: int = 64, tower: int = 16, experts: int = 4) -> None:
         super().__init__()
         if experts < 1 or hidden % experts:
-            raise SettingError(f"hidden={hidden} units cannot be dealt out to {experts} experts")
+            raise SettingError(f"hidden={hidden} units cannot be divided among experts={experts}")
         units = hidden // experts
         self.shared = nn.ModuleList(nn.Sequential(nn.Linear(d, units), nn.ReLU()) for _ in range(experts))
         self.gates = nn.ModuleList(nn.Linear(d, experts, bias=False) for _ in range(tasks))
         self.heads = nn.ModuleList(_tower(units, tower) for _ in range(tasks))
 
     def mixture(self, x: Tensor) -> Tensor:
-        """Return how much each task listens to each expert, (tasks, n, experts), summing to 1."""
+        """Weights of the experts for each task, (tasks, n, experts), summing to 1."""
         return torch.stack([torch.softmax(gate(x), 1) for gate in self.gates])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,65 +83,68 @@ def _tower(inputs: int, units: int) -> nn.Sequential:
 
 
 def task_losses(outputs: Tensor, targets: Tensor, kinds: Sequence[Kind]) -> Tensor:
-    """Return the mean loss of each task over the rows whose label is known, (tasks,); 0 where none is.
+    """Mean loss of each task over the rows whose label is known, (tasks,); 0 where none is.
 
     Args:
         outputs: (n, tasks), numbers or logits.
-        targets: (n, tasks), nan where a label is missing; a "yes" may be anything from 0 to 1.
-        kinds: of each task: "number" has a squared error, "yes" a cross-entropy.
+        targets: (n, tasks), nan where a label is missing; binary ones may be anything from 0 to 1.
+        kinds: of each task: "regression" has a squared error, "binary" a cross-entropy.
     """
     losses = []
     for output, target, kind in zip(outputs.T, targets.T, kinds, strict=True):
         known = ~torch.isnan(target)
         if not known.any():
             losses.append(output.sum() * 0)
-        elif kind == "number":
+        elif kind == "regression":
             losses.append(F.mse_loss(output[known], target[known]))
         else:
             losses.append(F.binary_cross_entropy_with_logits(output[known], target[known]))
     return torch.stack(losses)
 
 
-def without_conflict(gradients: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
-    """Return the sum of the tasks' gradients, each cleared of what points against another's, (p,).
+def pcgrad(gradients: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
+    """Sum of the tasks' gradients after projecting conflicting ones, (p,).
 
-    Gradient surgery (Yu et al., NeurIPS 2020, algorithm 1): where g_i . g_j < 0, g_i loses its part along g_j; the
-    others are gone through in random order.
+    PCGrad, or gradient surgery (Yu et al., NeurIPS 2020, algorithm 1): where g_i . g_j < 0, g_i loses its part along
+    g_j; the other tasks are taken in random order.
 
     Args:
         gradients: (p,) of each task.
         rng: of the order.
     """
-    cleared = []
+    projected = []
     for i, gradient in enumerate(gradients):
-        one = gradient.clone()
+        current = gradient.clone()
         for j in rng.permutation([j for j in range(len(gradients)) if j != i]):
             other = gradients[int(j)]
-            against = one @ other
-            if against < 0:
-                one = one - against / (other @ other).clamp(min=1e-12) * other
-        cleared.append(one)
-    return torch.stack(cleared).sum(0)
+            dot = current @ other
+            if dot < 0:
+                current = current - dot / (other @ other).clamp(min=1e-12) * other
+        projected.append(current)
+    return torch.stack(projected).sum(0)
 
 
-class MultiTask:
-    """Predict several things from one input.
+class MultiTask(BaseEstimator):
+    """Multi-task network: several targets from one input.
 
     Args:
-        kinds: of each task: "number" (squared error, in units of the training labels' spread) or "yes" (cross-entropy).
-        sharing: "bottom" and "experts" share parameters; "alone" is a network of the same form for each task, trained
-            and stopped by itself.
-        combine: what becomes of the tasks' losses: their "sum"; a sum weighted by a learned "uncertainty" of each
-            (Kendall, Gal and Cipolla, CVPR 2018, equation 10); or their sum with gradient "surgery" on what is shared.
+        kinds: of each task: "regression" (squared error, in units of the training labels' spread) or "binary"
+            (cross-entropy).
+        sharing: "bottom" (`SharedBottom`) and "experts" (`MMoE`) share parameters; "single_task" is a network of the
+            same form for each task, trained and stopped by itself.
+        combine: of the tasks' losses: their "sum"; a sum weighted by a learned "uncertainty" of each (Kendall, Gal and
+            Cipolla, CVPR 2018, equation 10); or their sum with "pcgrad" on the shared parameters.
         steps: updates at most.
         batch_size: rows an update.
-        learning_rate: of Adam.
+        learning_rate: of AdamW.
         weight_decay: of AdamW.
-        look_every: updates from one look at the validation rows to the next; the best is kept.
+        valid_every: updates between two evaluations on the validation rows; the best is kept.
         keep: what "best" means where parameters are shared: "each" keeps for every task the weights that were best for
             it, so one training gives a network a task; "sum" keeps one network, by the sum of the tasks' losses.
         seed: of first weights and batches.
-        options: of `SharedBottom` or `GatedExperts`.
+        hidden: see `MMoE`.
+        tower: units of each task's own layer.
+        experts: of `MMoE`.
 
     Raises:
         ValueError: a setting is not one of those named, or no task.
@@ -156,22 +160,25 @@ class MultiTask:
         batch_size: int = 64,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
-        look_every: int = 50,
+        valid_every: int = 50,
         keep: Keep = "each",
         seed: int = 0,
-        **options: Any,
+        hidden: int = 64,
+        tower: int = 16,
+        experts: int = 4,
     ) -> None:
-        if not kinds or set(kinds) - {"number", "yes"}:
-            raise SettingError(f'kinds must be "number" or "yes" for each task, not {kinds!r}')
-        if sharing not in ("bottom", "experts", "alone") or combine not in ("sum", "uncertainty", "surgery"):
-            raise SettingError(f"sharing={sharing!r} or combine={combine!r} is not one of those there are")
-        if keep not in ("each", "sum"):
-            raise SettingError(f'keep must be "each" or "sum", not {keep!r}')
-        if min(steps, batch_size, look_every) < 1:
-            raise SettingError("steps, batch_size and look_every must be at least 1")
-        self.kinds, self.sharing, self.combine = tuple(kinds), sharing, combine
-        self.steps, self.batch_size, self.look_every, self.seed = steps, batch_size, look_every, seed
-        self.learning_rate, self.weight_decay, self.keep, self.options = learning_rate, weight_decay, keep, options
+        if not len(kinds):
+            raise SettingError("kinds is empty: there is no task")
+        allowed = {"kinds": Kind, "sharing": Sharing, "combine": Combine, "keep": Keep}
+        for name, values in (("kinds", kinds), ("sharing", [sharing]), ("combine", [combine]), ("keep", [keep])):
+            if unknown := set(values) - set(get_args(allowed[name])):
+                raise SettingError(f"{name}={unknown.pop()!r} is none of {', '.join(get_args(allowed[name]))}")
+        if min(steps, batch_size, valid_every) < 1:
+            raise SettingError("steps, batch_size and valid_every must be at least 1")
+        self.kinds, self.sharing, self.combine, self.keep = kinds, sharing, combine, keep
+        self.steps, self.batch_size, self.valid_every, self.seed = steps, batch_size, valid_every, seed
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.hidden, self.tower, self.experts = hidden, tower, experts
 
     def fit(
         self,
@@ -188,8 +195,8 @@ class MultiTask:
             x: (n, d) float32.
             y: (n, tasks), nan where a label is missing.
             valid: rows to stop by, alike; the last weights are kept where None.
-            start: a fitted model whose shared parameters are where these begin.
-            with_heads: begin with the heads of `start` as well, for the same tasks.
+            start: a fitted model whose shared parameters are the initialization of these.
+            with_heads: take the heads of `start` as well, for the same tasks.
 
         Raises:
             ValueError: shapes do not fit, a task has no label, or `start` has another form or, with its heads, other
@@ -201,13 +208,14 @@ class MultiTask:
             raise SettingError(f"task {int(np.isnan(y).all(0).argmax())} has no label at all")
         if start is not None and not hasattr(start, "networks_"):
             raise SettingError("the model to start from is not fitted, call its fit first")
-        if with_heads and (start is None or (start.kinds, start.sharing) != (self.kinds, self.sharing)):
-            raise SettingError("with_heads=True needs a model to start from that has the same tasks and shares alike")
-        numbers = np.array([kind == "number" for kind in self.kinds])
-        self.mean_ = np.where(numbers, np.nanmean(y, 0), 0)
-        self.scale_ = np.where(numbers & (np.nanstd(y, 0) > 0), np.nanstd(y, 0), 1)
-        groups = [[t] for t in range(len(self.kinds))] if self.sharing == "alone" else [list(range(len(self.kinds)))]
-        self.networks_: list[SharedBottom | GatedExperts] = []  # one a task
+        if with_heads and (start is None or [*start.kinds, start.sharing] != [*self.kinds, self.sharing]):
+            raise SettingError("with_heads=True needs a model to start from with the same tasks and the same sharing")
+        regression = np.array([kind == "regression" for kind in self.kinds])
+        self.mean_ = np.where(regression, np.nanmean(y, 0), 0)
+        self.scale_ = np.where(regression & (np.nanstd(y, 0) > 0), np.nanstd(y, 0), 1)
+        tasks = list(range(len(self.kinds)))
+        groups = [[t] for t in tasks] if self.sharing == "single_task" else [tasks]
+        self.networks_: list[SharedBottom | MMoE] = []  # one a task
         losses: list[float] = []
         for place, group in enumerate(groups):
             network = self._network(x.shape[1], len(group), random_seed(self.seed, place))
@@ -221,29 +229,29 @@ class MultiTask:
         return self
 
     def outputs(self, x: np.ndarray) -> Tensor:
-        """Return standardized numbers and logits, (n, tasks)."""
+        """Standardized predictions and logits, (n, tasks)."""
         inputs, columns = torch.from_numpy(np.asarray(x, np.float32)), []
         with torch.no_grad():
             for t, network in enumerate(self.networks_):
-                columns.append(network(inputs)[:, 0 if self.sharing == "alone" else t])
+                columns.append(network(inputs)[:, 0 if self.sharing == "single_task" else t])
         return torch.stack(columns, dim=1)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return numbers in their own units and probabilities of yes, (n, tasks) float32."""
+        """Predictions in the units of the labels, and probabilities, (n, tasks) float32."""
         out = self.outputs(x).numpy() * self.scale_ + self.mean_
         for t, kind in enumerate(self.kinds):
-            if kind == "yes":
+            if kind == "binary":
                 out[:, t] = 1 / (1 + np.exp(-out[:, t]))
         return out.astype(np.float32)
 
     def gradients(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return each task's gradient of the shared parameters, (tasks, p); their cosines tell who agrees.
+        """Gradient of each task's loss with respect to the shared parameters, (tasks, p).
 
         Raises:
             ValueError: nothing is shared.
         """
-        if self.sharing == "alone":
-            raise SettingError('with sharing="alone" no parameter is shared, so no gradients can disagree')
+        if self.sharing == "single_task":
+            raise SettingError('with sharing="single_task" no parameter is shared, so no gradients can conflict')
         network = self.networks_[0]
         losses = task_losses(network(torch.from_numpy(np.asarray(x, np.float32))), self._targets(y), self.kinds)
         return torch.stack([_flat_gradient(loss, network) for loss in losses]).numpy()
@@ -251,21 +259,22 @@ class MultiTask:
     def _targets(self, y: np.ndarray) -> Tensor:
         return torch.from_numpy(((y - self.mean_) / self.scale_).astype(np.float32))
 
-    def _network(self, d: int, tasks: int, seed: int) -> SharedBottom | GatedExperts:
+    def _network(self, d: int, tasks: int, seed: int) -> SharedBottom | MMoE:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            make = GatedExperts if self.sharing == "experts" else SharedBottom
-            return make(d, tasks, **self.options)
+            if self.sharing == "experts":
+                return MMoE(d, tasks, self.hidden, self.tower, self.experts)
+            return SharedBottom(d, tasks, self.hidden, self.tower)
 
     def _trained(
         self,
-        network: SharedBottom | GatedExperts,
+        network: SharedBottom | MMoE,
         x: np.ndarray,
         y: np.ndarray,
         valid: tuple[np.ndarray, np.ndarray] | None,
         group: list[int],
         place: int,
-    ) -> tuple[list[SharedBottom | GatedExperts], list[float]]:
+    ) -> tuple[list[SharedBottom | MMoE], list[float]]:
         """Return a network for each task of the group, and its loss on the validation rows."""
         kinds = [self.kinds[t] for t in group]
         inputs, targets = torch.from_numpy(np.asarray(x, np.float32)), self._targets(y)[:, group]
@@ -276,7 +285,7 @@ class MultiTask:
         best = [(float("inf"), network)] * len(group)
         order = np.empty(0, int)
         for step in range(self.steps + 1):
-            if valid is not None and (step % self.look_every == 0 or step == self.steps):
+            if valid is not None and (step % self.valid_every == 0 or step == self.steps):
                 values = self._losses(network, valid, group, kinds)
                 if self.keep == "sum":
                     better = [sum(values) < sum(value for value, _ in best)] * len(group)
@@ -295,11 +304,11 @@ class MultiTask:
             if self.combine == "uncertainty":
                 (losses * torch.exp(-weights) + weights).sum().backward()
             else:
-                losses.sum().backward(retain_graph=self.combine == "surgery")
-            if self.combine == "surgery" and len(group) > 1:
-                cleared = without_conflict([_flat_gradient(loss, network) for loss in losses], rng)
+                losses.sum().backward(retain_graph=self.combine == "pcgrad")
+            if self.combine == "pcgrad" and len(group) > 1:
+                projected = pcgrad([_flat_gradient(loss, network) for loss in losses], rng)
                 shared = list(network.shared.parameters())
-                for parameter, part in zip(shared, cleared.split([p.numel() for p in shared]), strict=True):
+                for parameter, part in zip(shared, projected.split([p.numel() for p in shared]), strict=True):
                     parameter.grad = part.view_as(parameter)
             optimizer.step()
         if valid is None:
@@ -315,7 +324,7 @@ class MultiTask:
 
 
 def _take_over(mine: nn.Module, theirs: nn.Module) -> None:
-    """Copy the parameters of another model's part.
+    """Copy the parameters of a part of another model.
 
     Raises:
         ValueError: it has another form.
@@ -326,7 +335,7 @@ def _take_over(mine: nn.Module, theirs: nn.Module) -> None:
         raise SettingError("the model to start from has parameters of another form") from error
 
 
-def _flat_gradient(loss: Tensor, network: SharedBottom | GatedExperts) -> Tensor:
+def _flat_gradient(loss: Tensor, network: SharedBottom | MMoE) -> Tensor:
     """Return the gradient of the shared parameters, (p,); the graph is kept for the other tasks."""
     shared = list(network.shared.parameters())
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, shared, retain_graph=True)])

@@ -1,4 +1,4 @@
-"""Chapter 11: tasks, each a small data set of its own with a part to learn from and a part to be judged by."""
+"""Chapter 11: tasks, each a small data set of its own with a support and a query."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from llmrec_lite.compute import random_seed
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 
-SHOTS = (0, 1, 3, 5, 10, 20)  # how many ratings of a new user are known, throughout Part III
+HistoryOrder = Literal["time", "random"]  # whether a support holds the first ratings, or any
+SHOTS = (0, 1, 3, 5, 10, 20)  # ratings in the support of a new user, throughout Part III
 AGE_BANDS = (0, 18, 25, 35, 45, 50, 56)  # youngest of each band, years; those of MovieLens 1M
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What is known of one user (or group), and what it is judged by.
+    """Support and query of one user or group.
 
-    Inputs are item indices, (k,), or feature vectors, (k, d); which of the two, the model must know. A support may be
-    empty: somebody of whom nothing is known yet.
+    Inputs are item indices, (k,), or feature vectors, (k, d). A support may be empty.
 
     Raises:
         ValueError: the lengths differ, the query is empty, or a target is not a finite number.
@@ -33,45 +33,45 @@ class Task:
     support_y: np.ndarray  # (k,) float32
     query_x: np.ndarray
     query_y: np.ndarray  # (q,) float32
-    owner: Hashable = None  # whose task it is: a user index, the name of a group
+    task_id: Hashable = None  # a user index, or the name of a group
 
     def __post_init__(self) -> None:
         for part in ("support", "query"):
             x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
             if y.ndim != 1 or len(x) != len(y):
-                raise SettingError(f"task {self.owner!r}: {part} has {len(x)} inputs and targets of shape {y.shape}")
+                raise SettingError(f"task {self.task_id!r}: {part} has {len(x)} inputs and targets of shape {y.shape}")
             if not np.isfinite(y).all():
-                raise SettingError(f"task {self.owner!r}: a target of its {part} is {y[~np.isfinite(y)][0]}")
+                raise SettingError(f"task {self.task_id!r}: a target of its {part} is {y[~np.isfinite(y)][0]}")
         if not len(self.query_y):
-            raise SettingError(f"task {self.owner!r} has no query, so nothing can be learned about adapting to it")
+            raise SettingError(f"task {self.task_id!r} has no query, so nothing can be learned about adapting to it")
 
 
 def split_users(
     dataset: Dataset, shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0, fold: int = 0
 ) -> tuple[Dataset, Dataset, Dataset]:
-    """Deal the users out into meta-train, meta-validation and meta-test: nobody is in two of them.
+    """Disjoint sets of users: meta-train, meta-validation and meta-test.
 
     Args:
         dataset: users with ratings.
         shares: of the three parts.
-        seed: of who is where.
+        seed: of the assignment.
         fold: with the same seed, other folds have other users in meta-test; there are 1 / shares[2] of them.
 
     Raises:
-        ValueError: three shares that sum to one are needed, a user for each part, and a fold that there is.
+        ValueError: the shares are not three numbers above 0 that sum to one, a part is empty, or there is no such fold.
     """
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
         raise SettingError(f"shares must be three numbers above 0 that sum to 1, not {tuple(shares)}")
     present = np.unique(dataset.user_index)
     if not 0 <= fold < int(1 / shares[2] + 1e-9):
         raise SettingError(f"fold={fold} is none of the {int(1 / shares[2] + 1e-9)} of shares[2]={shares[2]}")
-    people = np.random.default_rng(seed).permutation(present)
-    first, last = (len(people) - round((fold + more) * shares[2] * len(people)) for more in (1, 0))
-    others = np.concatenate([people[last:], people[:first]])
-    n_train = round(shares[0] * len(people))
-    parts = [others[:n_train], others[n_train:], people[first:last]]
+    users = np.random.default_rng(seed).permutation(present)
+    first, last = (len(users) - round((fold + more) * shares[2] * len(users)) for more in (1, 0))
+    others = np.concatenate([users[last:], users[:first]])
+    n_train = round(shares[0] * len(users))
+    parts = [others[:n_train], others[n_train:], users[first:last]]
     if min(map(len, parts)) == 0:
-        raise SettingError(f"{len(people)} users leave a part empty with shares {tuple(shares)}")
+        raise SettingError(f"{len(users)} users leave a part empty with shares {tuple(shares)}")
     train, valid, test = (
         dataset.with_interactions(dataset.interactions[np.isin(dataset.user_index, p)]) for p in parts
     )
@@ -83,28 +83,24 @@ def user_tasks(
     support: int = 10,
     query: int | None = 10,
     seed: int = 0,
-    order: Literal["time", "random"] = "time",
+    order: HistoryOrder = "time",
     features: np.ndarray | None = None,
 ) -> list[Task]:
-    """Make a task of each user.
+    """One task for each user with ratings, in the order of user indices; `task_id` is that index.
 
-    The support is what came first. With `query` given, so many of the rest are drawn at random; the draw depends on
-    seed and user, and on nothing else, so that a longer support of the same user takes nothing from a query that lies
-    behind it.
+    The query is drawn at random from the ratings after the support. The draw depends on seed and user only, so that a
+    longer support takes nothing from the part of the query that lies behind it.
 
     Args:
         dataset: users with ratings.
-        support: so many ratings to adapt from; a user with fewer keeps one rating for the query and gives the rest.
-        query: so many of the other ratings to be judged by, or as many as there are; all of them where None.
+        support: number of ratings; a user with fewer keeps one rating for the query.
+        query: number of the other ratings, at most; all of them where None.
         seed: of what is drawn.
-        order: "time" takes the first ratings (ties by the order of the file) for the support; "random" any.
+        order: "time" takes the first ratings (ties by the order of the file) for the support, "random" any.
         features: (n_items, d); where given, inputs are rows of it, else item indices.
 
-    Returns:
-        One task a user with ratings, in the order of user indices; `owner` is that index.
-
     Raises:
-        ValueError: a count out of its range, an unknown order, or features of another catalogue.
+        ValueError: a count out of its range, an unknown order, or features of another catalog.
     """
     if order not in ("time", "random"):
         raise SettingError(f'order must be "time" or "random", not {order!r}')
@@ -116,29 +112,26 @@ def nested_tasks(
     supports: Sequence[int] = SHOTS,
     query: int = 10,
     seed: int = 0,
-    order: Literal["time", "random"] = "time",
+    order: HistoryOrder = "time",
     features: np.ndarray | None = None,
 ) -> dict[int, list[Task]]:
-    """Make tasks that differ in their supports only, to see what more ratings are worth.
+    """Tasks of the same users for each length of support, with the same queries.
 
-    Each user has one query, whatever the support and the order: drawn from the ratings after the longest support.
-    Supports are the first ratings, or any but those of the query; a longer one begins with a shorter one. Users with
-    too few ratings for the longest support and a query are left out.
+    A query is drawn from the ratings after the longest support, whatever the support and the order. Supports are the
+    first ratings, or any but those of the query; a longer one begins with a shorter one. Users with too few ratings for
+    the longest support and a query are left out.
 
     Args:
         dataset: users with ratings.
         supports: their lengths.
-        query: so many ratings to be judged by.
+        query: number of ratings in each query.
         seed: of what is drawn.
         order: "time" or "random".
         features: see `user_tasks`.
 
-    Returns:
-        For each length the tasks of the same users in the same order.
-
     Raises:
         ValueError: a length out of its range, an unknown order, no user with enough ratings, or features of another
-            catalogue.
+            catalog.
     """
     if order not in ("time", "random"):
         raise SettingError(f'order must be "time" or "random", not {order!r}')
@@ -151,10 +144,10 @@ def nested_tasks(
         if len(rows) < most + query:
             continue
         rng = np.random.default_rng(random_seed(seed, user))
-        asked = rng.permutation(rows[most:])[:query]
-        told = rows[:most] if order == "time" else rng.permutation(rows[~np.isin(rows, asked)])
+        query_rows = rng.permutation(rows[most:])[:query]
+        support_rows = rows[:most] if order == "time" else rng.permutation(rows[~np.isin(rows, query_rows)])
         for k in supports:
-            tasks[k].append(_made(dataset, told[:k], asked, user, features))
+            tasks[k].append(_of_rows(dataset, support_rows[:k], query_rows, user, features))
     if not tasks[most]:
         raise SettingError(f"no user has the {most + query} ratings that the longest support and a query take")
     return tasks
@@ -168,15 +161,15 @@ def group_tasks(
     seed: int = 0,
     features: np.ndarray | None = None,
 ) -> list[Task]:
-    """Make a task of each group of users, such as an occupation; the support is any of the group's ratings.
+    """One task for each group of users, such as an occupation; the support is drawn from the group's ratings.
 
     Args:
         dataset: with a table of users.
         by: a column of `dataset.users`; "age" is cut into seven bands.
-        support: see `user_tasks`, as are the others.
-        query: see there.
-        seed: see there.
-        features: see there.
+        support: number of ratings.
+        query: number of other ratings, at most; all of them where None.
+        seed: of what is drawn.
+        features: see `user_tasks`.
 
     Raises:
         ValueError: no such column, or as in `user_tasks`.
@@ -193,7 +186,7 @@ def group_tasks(
 
 
 def age_bands(ages: np.ndarray) -> np.ndarray:
-    """Name the band of each age in years, (n,): "18-24", "56+"."""
+    """Band of each age in years, (n,): "18-24", "56+"."""
     ends = [f"-{after - 1}" for after in AGE_BANDS[1:]]
     names = np.array([f"{first}{end}" for first, end in zip(AGE_BANDS, [*ends, "+"], strict=True)])
     return names[np.searchsorted(AGE_BANDS, ages, side="right") - 1]
@@ -201,7 +194,7 @@ def age_bands(ages: np.ndarray) -> np.ndarray:
 
 def _task(
     dataset: Dataset,
-    owner: Hashable,
+    task_id: int | str,
     rows: np.ndarray,
     support: int,
     query: int | None,
@@ -212,23 +205,24 @@ def _task(
     if support < 0 or (query is not None and query < 1):
         raise SettingError(f"need support >= 0 and query >= 1 (or None), got support={support}, query={query}")
     _fits(dataset, features)
-    rng = np.random.default_rng(random_seed(seed, *(owner.encode() if isinstance(owner, str) else (int(str(owner)),))))
+    rng = np.random.default_rng(random_seed(seed, *(task_id.encode() if isinstance(task_id, str) else (task_id,))))
     if order == "random":
         rows = rng.permutation(rows)
     k = min(support, len(rows) - 1)
-    rest = rows[k:]
-    if query is not None and query < len(rest):
-        rest = rest[np.argsort(rng.random(len(rows))[k:], kind="stable")[:query]]
+    query_rows = rows[k:]
+    if query is not None and query < len(query_rows):
+        query_rows = query_rows[np.argsort(rng.random(len(rows))[k:], kind="stable")[:query]]
+    return _of_rows(dataset, rows[:k], query_rows, task_id, features)
 
-    return _made(dataset, rows[:k], rest, owner, features)
 
-
-def _made(dataset: Dataset, told: np.ndarray, asked: np.ndarray, owner: Hashable, features: np.ndarray | None) -> Task:
+def _of_rows(
+    dataset: Dataset, support: np.ndarray, query: np.ndarray, task_id: Hashable, features: np.ndarray | None
+) -> Task:
     def inputs(rows: np.ndarray) -> np.ndarray:
         items = dataset.item_index[rows]
         return items if features is None else features[items]
 
-    return Task(inputs(told), dataset.ratings[told], inputs(asked), dataset.ratings[asked], owner)
+    return Task(inputs(support), dataset.ratings[support], inputs(query), dataset.ratings[query], task_id)
 
 
 def _fits(dataset: Dataset, features: np.ndarray | None) -> None:
@@ -237,7 +231,7 @@ def _fits(dataset: Dataset, features: np.ndarray | None) -> None:
 
 
 def rows_of_users(dataset: Dataset) -> list[tuple[int, np.ndarray]]:
-    """Return for each user with ratings the rows of the log, in order of time (ties by the order of the file)."""
+    """Rows of the log of each user with ratings, in order of time (ties by the order of the file)."""
     by_user = dataset.time_order[np.argsort(dataset.user_index[dataset.time_order], kind="stable")]
     users, starts = np.unique(dataset.user_index[by_user], return_index=True)
     return [(int(user), rows) for user, rows in zip(users, np.split(by_user, starts[1:]), strict=True)]
@@ -245,7 +239,7 @@ def rows_of_users(dataset: Dataset) -> list[tuple[int, np.ndarray]]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Tasks side by side: shorter ones are filled up, and a mask tells what is real.
+    """Tasks side by side, padded to the longest; masks mark the real examples.
 
     Shapes: x (tasks, k) or (tasks, k, d), y (tasks, k), mask (tasks, k); k is the longest support, or query.
     """
@@ -259,7 +253,7 @@ class Batch:
 
 
 def collate(tasks: Sequence[Task]) -> Batch:
-    """Put tasks side by side.
+    """Batch of tasks.
 
     Raises:
         ValueError: there is no task, or inputs are of different kinds.
@@ -281,7 +275,7 @@ def collate(tasks: Sequence[Task]) -> Batch:
 
 
 def episodes(tasks: Sequence[Task], size: int, steps: int, seed: int) -> Iterator[Batch]:
-    """Yield `steps` batches of `size` tasks, each task once before any comes again (all where there are fewer).
+    """Meta-batches: `steps` batches of `size` tasks (all where there are fewer), each task once before any comes again.
 
     Raises:
         ValueError: size is not at least 1, or there is no task.
@@ -293,9 +287,7 @@ def episodes(tasks: Sequence[Task], size: int, steps: int, seed: int) -> Iterato
         if len(queue) < size:
             fresh = np.random.default_rng(random_seed(seed, rounds)).permutation(len(tasks))
             # What is left of the old round comes first, and not twice in one batch.
-            queue, rounds = (
-                np.concatenate([queue, fresh[~np.isin(fresh, queue)], fresh[np.isin(fresh, queue)]]),
-                rounds + 1,
-            )
+            queue = np.concatenate([queue, fresh[~np.isin(fresh, queue)], fresh[np.isin(fresh, queue)]])
+            rounds += 1
         yield collate([tasks[i] for i in queue[:size]])
         queue = queue[size:]

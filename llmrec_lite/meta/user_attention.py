@@ -1,69 +1,67 @@
-"""Chapter 14: what a new person will choose next, told by the people who resemble the little that is known."""
+"""Chapter 14: the next interactions of a new user, by attention to users with similar histories."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from scipy import sparse
 from scipy.special import softmax
+from sklearn.base import BaseEstimator
 
 from llmrec_lite.compute import random_seed
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.meta.tasks import rows_of_users
+from llmrec_lite.meta.tasks import HistoryOrder, rows_of_users
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import DenoisingAutoencoder
 from llmrec_lite.recommenders.base import top_k_unseen
 from llmrec_lite.recommenders.content import unit_rows
 
-Order = Literal["time", "random"]
 
-
-def chosen(
-    dataset: Dataset, shots: int, order: Order = "time", least: int = 1, seed: int = 0
+def split_histories(
+    dataset: Dataset, shots: int, order: HistoryOrder = "time", min_query: int = 1, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Divide what each user chose into the first `shots` items, or any, and the rest.
+    """Support and query of each user's interactions: the first `shots` items, or any, and the others.
 
     Args:
-        dataset: users with interactions; what they were rated does not matter.
-        shots: items of the first part.
+        dataset: users with interactions; ratings do not matter.
+        shots: items of the support.
         order: "time" takes the first (ties by the order of the file), "random" any.
-        least: users with fewer than shots + least interactions are left out.
+        min_query: users with fewer items for the query are left out.
         seed: of what is drawn, for each user.
 
     Returns:
-        The users that are left, (n,), and the two parts, both (n, n_items) float32 of 0 and 1.
+        The users that are left, (n,), support and query, both (n, n_items) float32 of 0 and 1.
     """
     users, parts = [], []
     for user, rows in rows_of_users(dataset):
-        if len(rows) < shots + least:
+        if len(rows) < shots + min_query:
             continue
         if order == "random":
             rows = np.random.default_rng(random_seed(seed, user)).permutation(rows)
         users.append(user)
         parts.append((dataset.item_index[rows[:shots]], dataset.item_index[rows[shots:]]))
-    given, rest = np.zeros((2, len(users), dataset.n_items), np.float32)
-    for row, (first, later) in enumerate(parts):
-        rest[row, later], given[row, first] = 1, 1
-    return np.array(users, dtype=int), given, rest * (given == 0)
+    support, query = np.zeros((2, len(users), dataset.n_items), np.float32)
+    for row, (first, others) in enumerate(parts):
+        query[row, others], support[row, first] = 1, 1
+    return np.array(users, dtype=int), support, query * (support == 0)
 
 
-def _times(given: np.ndarray | sparse.sparray, matrix: np.ndarray) -> np.ndarray:
-    """Return `given @ matrix` where most columns of `given` are zero, (n, n_items) times (n_items, m)."""
-    if sparse.issparse(given):
-        return given @ matrix
-    met = np.flatnonzero(given.any(0))
-    return given[:, met] @ matrix[met]
+def _times(support: np.ndarray | sparse.sparray, matrix: np.ndarray) -> np.ndarray:
+    """Product of supports (n, n_items), most of whose columns are zero, and a matrix (n_items, m)."""
+    if sparse.issparse(support):
+        return support @ matrix
+    items = np.flatnonzero(support.any(0))
+    return support[:, items] @ matrix[items]
 
 
-class EpisodeRidge:
-    """Predict what people choose later from what they chose first: one ridge regression over episodes.
+class EpisodeRidge(BaseEstimator):
+    """Ridge regression over episodes: from a user's support s to the query y, both (n_items,) of 0 and 1.
 
-    An episode is a person's support s, (n_items,) of 0 and 1, and rest y. With X and Y the episodes' rows and c the
-    mean of Y, the answer to s is c + s X' (X X' + l2 I)^-1 (Y - c), equation (14.6).
+    With X and Y the episodes' rows and c the mean of Y, it predicts c + s X' (X X' + l2 I)^-1 (Y - c), equation (14.6).
     """
 
     def __init__(self, l2: float = 30.0) -> None:
@@ -71,35 +69,35 @@ class EpisodeRidge:
             raise SettingError(f"l2 must be above 0, not {l2!r}")
         self.l2 = l2
 
-    def fit(self, given: np.ndarray, rest: np.ndarray) -> Self:
+    def fit(self, support: np.ndarray, query: np.ndarray) -> Self:
         """Learn from episodes, both (n, n_items)."""
-        self.mean_ = rest.mean(0)
-        gram = given @ given.T + self.l2 * np.eye(len(given))
-        self.weights_ = (given.T @ np.linalg.solve(gram, rest - self.mean_)).astype(np.float32)
+        self.mean_ = query.mean(0)
+        gram = support @ support.T + self.l2 * np.eye(len(support))
+        self.weights_ = (support.T @ np.linalg.solve(gram, query - self.mean_)).astype(np.float32)
         return self
 
-    def predict(self, given: np.ndarray | sparse.sparray) -> np.ndarray:
-        """Return a score for each item, near the probability that it is chosen later, (n, n_items)."""
-        return self.mean_ + _times(given, self.weights_)
+    def predict(self, support: np.ndarray | sparse.sparray) -> np.ndarray:
+        """Scores near the probability that each item is in the query, (n, n_items)."""
+        return self.mean_ + _times(support, self.weights_)
 
 
-class PeopleAttention:
-    """Attend to the people of the training data: p(item | support) = sum_u a_u(support) y_u(item).
+class UserAttention(BaseEstimator):
+    """Attention over the users of the training data: p(item | support) = sum_u a_u(support) y_u(item).
 
-    y_u is what person u chose after the first K, and the weights a_u are a softmax over all people of a linear
-    function of how u resembles the support: what both chose (counted, by rarity, and among u's own first K), how much
-    u chose in all, and how near their texts are. What is learned, by gradient descent on the squared error over
-    episodes in which nobody attends to himself, is that function: six numbers. (Matching networks, Vinyals et al.,
-    NeurIPS 2016, with a kernel one can read.)
+    y_u is the query of user u, and the weights a_u are a softmax over all users of a linear function of six signals of
+    similarity (`signals`): items shared with u (counted, by rarity, and among u's own support), the length of u's
+    history, and the similarity of texts. The function's six weights are learned by gradient descent on the squared
+    error over episodes in which users do not attend to themselves. (Matching networks, Vinyals et al., NeurIPS 2016,
+    with a kernel one can read.)
 
     Args:
         steps: of Adam.
         learning_rate: of Adam.
-        episodes: at most so many people are learned from; all of them are attended to.
-        popular: the error is taken over so many most chosen items; rare ones change it little.
-        seed: of which people are learned from.
+        episodes: number of users to learn from, at most; all of them are attended to.
+        popular: number of items, the most frequent, that the error is taken over; rare ones change it little.
+        seed: of which users are learned from.
 
-    Holds (people, n_items) dense numbers; an answer costs people * n_items operations.
+    Holds (users, n_items) dense numbers; a prediction costs users * n_items operations.
     """
 
     losses_: list[float]
@@ -111,56 +109,56 @@ class PeopleAttention:
         for name, value in (("steps", steps), ("episodes", episodes), ("popular", popular)):
             if value < 1:
                 raise SettingError(f"{name}={value!r} must be at least 1")
-        self.steps, self.learning_rate, self.episodes = steps, learning_rate, episodes
-        self.popular, self.seed = popular, seed
+        self.steps, self.learning_rate, self.seed = steps, learning_rate, seed
+        self.episodes, self.popular = episodes, popular
 
-    def fit(self, given: np.ndarray, rest: np.ndarray, vectors: np.ndarray | None = None) -> Self:
+    def fit(self, support: np.ndarray, query: np.ndarray, vectors: np.ndarray | None = None) -> Self:
         """Learn whom to attend to.
 
         Args:
-            given: (n, n_items) the first choices of each person, of 0 and 1.
-            rest: (n, n_items) the later ones.
+            support: (n, n_items) of 0 and 1.
+            query: (n, n_items) of 0 and 1.
             vectors: (n_items, v) of the items' texts; None does without.
         """
-        self._meet(given, rest, vectors)
-        self._learn(given, rest)
+        self._memorize(support, query, vectors)
+        self._learn(support, query)
         return self
 
     def restore(
-        self, weights: Sequence[float], given: np.ndarray, rest: np.ndarray, vectors: np.ndarray | None
+        self, weights: Sequence[float], support: np.ndarray, query: np.ndarray, vectors: np.ndarray | None
     ) -> Self:
-        """Take the six numbers that were learned before, instead of learning them; otherwise as `fit`."""
-        self._meet(given, rest, vectors)
+        """Take six weights that were learned before; otherwise as `fit`."""
+        self._memorize(support, query, vectors)
         self.weights_ = torch.tensor(list(weights))
         self.losses_ = []
         return self
 
-    def _meet(self, given: np.ndarray, rest: np.ndarray, vectors: np.ndarray | None) -> None:
-        self.given_, self.rest_, self.whole_ = given, rest, given + rest
-        self.count_ = self.whole_.sum(1)
-        self.rarity_ = np.log(len(given) / (1 + self.whole_.sum(0))).astype(np.float32)
+    def _memorize(self, support: np.ndarray, query: np.ndarray, vectors: np.ndarray | None) -> None:
+        self.support_, self.query_, self.history_ = support, query, support + query
+        self.count_ = self.history_.sum(1)
+        self.rarity_ = np.log(len(support) / (1 + self.history_.sum(0))).astype(np.float32)
         self.vectors_ = None
         if vectors is not None:
-            # Centered over what is chosen: else all texts are alike, and nothing tells people apart (chapter 9).
-            shares = self.whole_.sum(0) / self.whole_.sum()
+            # Centered over the interactions: else all texts are similar, and nothing tells users apart (chapter 9).
+            shares = self.history_.sum(0) / self.history_.sum()
             self.vectors_ = unit_rows(vectors - shares @ vectors).astype(np.float32)
-            self.texts_ = self.whole_ @ self.vectors_ / self.count_[:, None]
+            self.texts_ = self.history_ @ self.vectors_ / self.count_[:, None]
 
-    def _learn(self, given: np.ndarray, rest: np.ndarray) -> None:
-        learn = np.random.default_rng(self.seed).permutation(len(given))[: self.episodes]
-        often = np.argsort(-rest.sum(0), kind="stable")[: self.popular]
-        signals = torch.from_numpy(self.signals_of(given[learn]))
-        signals[torch.arange(len(learn)), torch.from_numpy(learn)] = -torch.inf  # nobody attends to himself
-        himself = torch.isinf(signals[..., 0])
-        signals = torch.where(himself[..., None], 0, signals)
-        values, target = torch.from_numpy(rest[:, often]), torch.from_numpy(rest[np.ix_(learn, often)])
-        open_ = torch.from_numpy(given[np.ix_(learn, often)]) == 0
+    def _learn(self, support: np.ndarray, query: np.ndarray) -> None:
+        learn = np.random.default_rng(self.seed).permutation(len(support))[: self.episodes]
+        often = np.argsort(-query.sum(0), kind="stable")[: self.popular]
+        signals = torch.from_numpy(self.signals_of(support[learn]))
+        itself = torch.zeros(signals.shape[:2], dtype=torch.bool)
+        itself[torch.arange(len(learn)), torch.from_numpy(learn)] = True
+        signals = torch.where(itself[..., None], 0, signals)
+        values, target = torch.from_numpy(query[:, often]), torch.from_numpy(query[np.ix_(learn, often)])
+        candidates = torch.from_numpy(support[np.ix_(learn, often)]) == 0
         self.weights_ = torch.tensor([1.0, 0, 0, 0, -0.5, 0], requires_grad=True)
         optimizer = torch.optim.Adam([self.weights_], lr=self.learning_rate)
         self.losses_ = []
         for _ in range(self.steps):
-            scores = torch.where(himself, -torch.inf, signals @ self.weights_)
-            errors = (torch.softmax(scores, 1) @ values - target).square() * open_
+            scores = torch.where(itself, -torch.inf, signals @ self.weights_)
+            errors = (torch.softmax(scores, 1) @ values - target).square() * candidates
             loss = errors.sum(1).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -168,67 +166,68 @@ class PeopleAttention:
             self.losses_.append(loss.item())
         self.weights_ = self.weights_.detach()
 
-    def signals_of(self, given: np.ndarray) -> np.ndarray:
-        """Return how each support resembles each person, (n, people, 6) float32, in the order of `signals`."""
-        size = np.maximum(given.sum(1, keepdims=True), 1)
-        met = np.flatnonzero(given.any(0))  # the other columns add nothing, and are most of them
-        given, whole = given[:, met], self.whole_[:, met].T
-        shared = given @ whole
-        rare = (given * self.rarity_[met]) @ whole / size
+    def signals_of(self, support: np.ndarray) -> np.ndarray:
+        """Similarity of each support to each user, (n, users, 6) float32, in the order of `signals`."""
+        size = np.maximum(support.sum(1, keepdims=True), 1)
+        items = np.flatnonzero(support.any(0))  # the other columns add nothing, and are most of them
+        support, history = support[:, items], self.history_[:, items].T
+        shared = support @ history
+        rare = (support * self.rarity_[items]) @ history / size
         text = np.zeros_like(shared)
         if self.vectors_ is not None:
-            text = 5 * (given @ self.vectors_[met] / size) @ self.texts_.T
-        many = np.broadcast_to(np.log(self.count_), shared.shape)
-        first = given @ self.given_[:, met].T / size
-        return np.stack([np.log1p(shared), shared / size, rare, first, many, text], -1)
+            text = 5 * (support @ self.vectors_[items] / size) @ self.texts_.T
+        length = np.broadcast_to(np.log(self.count_), shared.shape)
+        first = support @ self.support_[:, items].T / size
+        return np.stack([np.log1p(shared), shared / size, rare, first, length, text], -1)
 
-    def attention(self, given: np.ndarray, himself: np.ndarray | None = None) -> np.ndarray:
-        """Return how much each support attends to each person, (n, people), rows summing to 1.
+    def attention(self, support: np.ndarray, exclude_self: np.ndarray | None = None) -> np.ndarray:
+        """Attention of each support to each user, (n, users), rows summing to 1.
 
         Args:
-            given: (n, n_items) supports.
-            himself: (n,) whose support it is, a row of what `fit` was given, who is then left out; -1 for nobody's.
+            support: (n, n_items).
+            exclude_self: (n,) row of each support's own user in `fit`, who is left out; -1 for new users.
         """
-        scores = self.signals_of(given) @ self.weights_.numpy()
-        if himself is not None:
-            rows = np.flatnonzero(himself >= 0)
-            scores[rows, himself[rows]] = -np.inf
+        scores = self.signals_of(support) @ self.weights_.numpy()
+        if exclude_self is not None:
+            rows = np.flatnonzero(exclude_self >= 0)
+            scores[rows, exclude_self[rows]] = -np.inf
         return softmax(scores, 1)
 
-    def predict(self, given: np.ndarray, himself: np.ndarray | None = None) -> np.ndarray:
-        """Return a score near the probability that each item is chosen later, (n, n_items); see `attention`."""
-        return self.attention(given, himself) @ self.rest_
+    def predict(self, support: np.ndarray, exclude_self: np.ndarray | None = None) -> np.ndarray:
+        """Scores near the probability that each item is in the query, (n, n_items); see `attention`."""
+        return self.attention(support, exclude_self) @ self.query_
 
 
-class NextChoices:
-    """What a person chooses next, from K choices: attention to people, a ridge over episodes, and an autoencoder.
+class ColdStartRanker(BaseEstimator):
+    """Ranking after K interactions: a weighted sum of user attention, a ridge over episodes, and an autoencoder.
 
-    Their weights are the least squares over episodes of other people than those they learned from. Another share of
-    the autoencoder, or another autoencoder, is taken where that is clearly better by nDCG@10 on the same episodes, by
-    two standard errors.
+    The weights are the least squares over episodes of other users than those the parts learned from. Another weight of
+    the autoencoder, or another autoencoder, is taken where its nDCG@10 on the same episodes is higher by two standard
+    errors.
 
     Args:
-        shots: K, choices that are known.
-        order: "time" for the first K of a person, "random" for any.
+        shots: K.
+        order: "time" for supports of first interactions, "random" for any.
         l2: strengths of the ridge to choose from.
         shares: weights of the autoencoder to try besides.
         seed: of what is drawn.
 
     Raises:
-        ValueError: shots is below 1, or there are not at least two people with more choices in each part.
+        ValueError: shots is below 1; in `fit`, too few users have more interactions.
     """
 
     def __init__(
         self,
         shots: int,
-        order: Order = "time",
+        order: HistoryOrder = "time",
         l2: Sequence[float] = (30.0, 100.0),
         shares: Sequence[float] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0),
         seed: int = 0,
     ) -> None:
         if shots < 1:
-            raise SettingError(f"shots={shots} must be at least 1; with nothing known, popularity is all there is")
-        self.shots, self.order, self.l2, self.shares, self.seed = shots, order, tuple(l2), tuple(shares), seed
+            raise SettingError(f"shots={shots} must be at least 1; with no interaction, popularity is all there is")
+        self.shots, self.order, self.seed = shots, order, seed
+        self.l2, self.shares = l2, shares
 
     def fit(
         self,
@@ -237,41 +236,44 @@ class NextChoices:
         autoencoders: Sequence[DenoisingAutoencoder],
         vectors: np.ndarray | None = None,
     ) -> Self:
-        """Learn from the people of `train`, and how to weigh from those of `valid`.
+        """Learn the parts from the users of `train`, and their weights from those of `valid`.
 
         Args:
-            train: interactions of some people.
-            valid: interactions of other people.
+            train: interactions of some users.
+            valid: interactions of other users.
             autoencoders: one or more to choose from, fitted on `train`.
             vectors: (n_items, v) of the items' texts.
         """
-        self.people_, given, rest = chosen(train, self.shots, self.order, seed=self.seed)
-        _, known, later = chosen(valid, self.shots, self.order, seed=self.seed)
-        if min(len(given), len(known)) < 2:
-            raise SettingError(f"too few people have more than the {self.shots} choices that are to be known of them")
-        self.attention_ = PeopleAttention(seed=self.seed).fit(given, rest, vectors)
-        ridges = [EpisodeRidge(l2).fit(given, rest) for l2 in self.l2]
-        open_ = known == 0
-        errors = [np.square((ridge.predict(known) - later)[open_]).sum() for ridge in ridges]
+        self.users_, support, query = split_histories(train, self.shots, self.order, seed=self.seed)
+        _, valid_support, valid_query = split_histories(valid, self.shots, self.order, seed=self.seed)
+        if min(len(support), len(valid_support)) < 2:
+            raise SettingError(f"fewer than two users of train or valid have more than {self.shots} interactions")
+        self.attention_ = UserAttention(seed=self.seed).fit(support, query, vectors)
+        ridges = [EpisodeRidge(l2).fit(support, query) for l2 in self.l2]
+        candidates = valid_support == 0
+        errors = [np.square((ridge.predict(valid_support) - valid_query)[candidates]).sum() for ridge in ridges]
         self.ridge_ = ridges[int(np.argmin(errors))]
-        first, second = self.attention_.predict(known), self.ridge_.predict(known)
-        extras = [known @ autoencoder.weights_ for autoencoder in autoencoders]
-        solved = [_least_squares([part[open_] for part in (first, second, extra)], later[open_]) for extra in extras]
+        first, second = self.attention_.predict(valid_support), self.ridge_.predict(valid_support)
+        thirds = [valid_support @ autoencoder.weights_ for autoencoder in autoencoders]
+        solved = [
+            _least_squares([part[candidates] for part in (first, second, third)], valid_query[candidates])
+            for third in thirds
+        ]
         place = int(np.argmin([error for _, error in solved]))
         self.autoencoder_, (self.weights_, _) = autoencoders[place], solved[place]
         base = self.weights_[0] * first + self.weights_[1] * second
-        usual, sure = _ndcg(base + self.weights_[2] * extras[place], known, later), 0.0
-        for autoencoder, extra in zip(autoencoders, extras, strict=True):
+        usual, best = _ndcg(base + self.weights_[2] * thirds[place], valid_support, valid_query), 0.0
+        for autoencoder, third in zip(autoencoders, thirds, strict=True):
             for share in self.shares:
-                gain = _ndcg(base + share * extra, known, later) - usual
+                gain = _ndcg(base + share * third, valid_support, valid_query) - usual
                 # Many are tried, so that the best of them is taken only where it is clearly better.
-                if gain.mean() > max(sure, 2 * gain.std() / len(gain) ** 0.5):
-                    sure = gain.mean()
+                if gain.mean() > max(best, 2 * gain.std() / len(gain) ** 0.5):
+                    best = gain.mean()
                     self.autoencoder_, self.weights_ = autoencoder, np.append(self.weights_[:2], share)
         return self
 
     def state(self) -> dict[str, Any]:
-        """Return what was learned in few numbers, as JSON values; the rest follows from the people."""
+        """Return what was learned, as JSON values; everything else follows from the users."""
         return {
             "attention": self.attention_.weights_.tolist(),
             "ridge": self.ridge_.l2,
@@ -282,58 +284,58 @@ class NextChoices:
     def restore(
         self,
         state: Mapping[str, Any],
-        people: Dataset,
+        train: Dataset,
         autoencoder: DenoisingAutoencoder,
         vectors: np.ndarray | None = None,
     ) -> Self:
-        """Take what was learned before and answer from people who may be more than it was learned from.
+        """Take what was learned before, and predict from users who may be more than it was learned from.
 
         Args:
             state: see `state`.
-            people: interactions of those to attend to; the ridge is solved anew.
+            train: interactions of the users to attend to; the ridge is solved anew.
             autoencoder: fitted on them, with the settings that the state names.
             vectors: see `fit`.
         """
-        self.people_, given, rest = chosen(people, self.shots, self.order, seed=self.seed)
-        self.attention_ = PeopleAttention(seed=self.seed).restore(state["attention"], given, rest, vectors)
-        self.ridge_ = EpisodeRidge(state["ridge"]).fit(given, rest)
+        self.users_, support, query = split_histories(train, self.shots, self.order, seed=self.seed)
+        self.attention_ = UserAttention(seed=self.seed).restore(state["attention"], support, query, vectors)
+        self.ridge_ = EpisodeRidge(state["ridge"]).fit(support, query)
         self.autoencoder_, self.weights_ = autoencoder, np.array(state["weights"])
         return self
 
-    def parts(self, given: np.ndarray, users: np.ndarray | None = None) -> list[np.ndarray]:
-        """Return the scores by attention, ridge and autoencoder, (n, n_items) each; see `predict`."""
-        himself = None
+    def parts(self, support: np.ndarray, users: np.ndarray | None = None) -> list[np.ndarray]:
+        """Scores by attention, ridge and autoencoder, (n, n_items) each; see `predict`."""
+        exclude_self = None
         if users is not None:
-            places = np.minimum(np.searchsorted(self.people_, users), len(self.people_) - 1)
-            himself = np.where(self.people_[places] == users, places, -1)
-        attended = self.attention_.predict(given, himself)
-        return [attended, self.ridge_.predict(given), _times(given, self.autoencoder_.weights_)]
+            places = np.minimum(np.searchsorted(self.users_, users), len(self.users_) - 1)
+            exclude_self = np.where(self.users_[places] == users, places, -1)
+        attended = self.attention_.predict(support, exclude_self)
+        return [attended, self.ridge_.predict(support), _times(support, self.autoencoder_.weights_)]
 
-    def predict(self, given: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
-        """Return a score for each item, higher for those more likely to be chosen later, (n, n_items).
+    def predict(self, support: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
+        """Scores of all items, higher for a likelier next interaction, (n, n_items).
 
         Args:
-            given: (n, n_items) of 0 and 1, what each person chose.
-            users: (n,) user indices where they are people of `train`, so that nobody attends to himself.
+            support: (n, n_items) of 0 and 1.
+            users: (n,) user indices where they are users of `train`, who then do not attend to themselves.
         """
-        parts = self.parts(given, users)
+        parts = self.parts(support, users)
         return sum((w * part for w, part in zip(self.weights_, parts, strict=True)), np.zeros(1))
 
 
 def _least_squares(parts: Sequence[np.ndarray], target: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the weights of the parts, each (n,), that come nearest to the target, and the squared error left."""
+    """Weights of the parts, each (n,), whose sum is nearest to the target, and the squared error left."""
     x = np.stack(parts, 1)
     gram = x.T @ x
-    # A little of a ridge towards the first part alone: they may say nearly the same.
+    # A small ridge towards the first part alone: the parts may be nearly the same.
     pull = 1e-3 * np.trace(gram) / len(gram) * np.eye(len(gram))
     weights = np.linalg.solve(gram + pull, x.T @ target + pull[0])
     return weights, float(np.square(x @ weights - target).sum())
 
 
-def first_ten(scores: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return the ten items with the best scores that are not known yet, (n, 10), best first."""
-    return top_k_unseen(np.where(known > 0, -np.inf, scores), None, 10)[0]
+def first_ten(scores: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """Rank the ten items of the highest scores that are not in the support, (n, 10)."""
+    return top_k_unseen(np.where(support > 0, -np.inf, scores), None, 10)[0]
 
 
-def _ndcg(scores: np.ndarray, known: np.ndarray, later: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(ndcg_at_k(first_ten(scores, known), sparse.csr_array(later), 10))
+def _ndcg(scores: np.ndarray, support: np.ndarray, query: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(ndcg_at_k(first_ten(scores, support), sparse.csr_array(query), 10))

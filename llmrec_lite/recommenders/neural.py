@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import trange
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device
 from llmrec_lite.data import Dataset
 from llmrec_lite.recommenders.base import BaseRecommender
 
@@ -38,26 +39,26 @@ class NeuMFNet(nn.Module):
             nn.init.normal_(table.weight, std=0.05)
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Return the logit of "user met item" for every pair."""
+        """Return the logit of "user interacted with item" for every pair."""
         product = self.user_product(users) * self.item_product(items)
         deep = self.deep(torch.cat([self.user_deep(users), self.item_deep(items)], dim=-1))
         return self.join(torch.cat([product, deep], dim=-1)).squeeze(-1)
 
 
 class NeuMF(BaseRecommender):
-    """Neural matrix factorization: learn from met pairs (1) and randomly drawn ones (0) by binary cross-entropy.
+    """Neural matrix factorization: learn from seen pairs (1) and randomly drawn ones (0) by binary cross-entropy.
 
     He et al., "Neural Collaborative Filtering", WWW 2017, trained in one go instead of from two pre-trained
     halves.
 
     Args:
         factors: length of each of the four embeddings.
-        epochs: passes over the interactions; fresh negatives are drawn in each.
+        n_epochs: passes over the interactions; fresh negatives are drawn in each.
         learning_rate: of Adam.
-        negatives: pairs drawn for each met pair.
+        negatives: pairs drawn for each seen pair.
         weight_decay: of Adam.
         dropout: inside the perceptron.
-        batch: met pairs a step.
+        batch_size: seen pairs a step.
         seed: of the start, the order and the negatives.
         device: "auto", "cpu", "cuda".
     """
@@ -65,23 +66,19 @@ class NeuMF(BaseRecommender):
     def __init__(
         self,
         factors: int = 32,
-        epochs: int = 20,
+        n_epochs: int = 20,
         learning_rate: float = 0.002,
         negatives: int = 4,
         weight_decay: float = 1e-5,
         dropout: float = 0.2,
-        batch: int = 1024,
+        batch_size: int = 1024,
         seed: int = 0,
         device: str = "auto",
         progress: bool = False,
     ) -> None:
-        self.factors, self.epochs, self.learning_rate, self.negatives = (
-            factors,
-            epochs,
-            learning_rate,
-            negatives,
-        )
-        self.weight_decay, self.dropout, self.batch, self.seed = weight_decay, dropout, batch, seed
+        self.factors, self.negatives = factors, negatives
+        self.n_epochs, self.learning_rate = n_epochs, learning_rate
+        self.weight_decay, self.dropout, self.batch_size, self.seed = weight_decay, dropout, batch_size, seed
         self.device, self.progress = device, progress
 
     def _fit(self, train: Dataset) -> None:
@@ -95,26 +92,22 @@ class NeuMF(BaseRecommender):
 
     def _train(self, train: Dataset, device: torch.device) -> list[float]:
         rng = np.random.default_rng(self.seed)
-        optimizer = torch.optim.Adam(self.net_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        met = train.matrix().toarray() > 0
-        users, items = np.nonzero(met)
-        losses = []
-        self.net_.train()
-        for _ in trange(self.epochs, disable=not self.progress, desc="NeuMF"):
-            total = 0.0
-            for rows in np.array_split(rng.permutation(len(users)), -(-len(users) // self.batch)):
-                u = np.repeat(users[rows], 1 + self.negatives)
-                i = rng.integers(train.n_items, size=(len(rows), 1 + self.negatives))
-                i[:, 0] = items[rows]
-                target = torch.from_numpy(met[u, i.reshape(-1)].astype(np.float32)).to(device)
-                logits = self.net_(*(torch.from_numpy(a.reshape(-1)).to(device) for a in (u, i)))
-                loss = F.binary_cross_entropy_with_logits(logits, target)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                total += loss.item() * len(rows)
-            losses.append(total / len(users))
-        return losses
+        seen = train.matrix().toarray() > 0
+        users, items = np.nonzero(seen)
+
+        def batches() -> list[np.ndarray]:
+            return np.array_split(rng.permutation(len(users)), -(-len(users) // self.batch_size))
+
+        def loss(rows: np.ndarray) -> Tensor:
+            u = np.repeat(users[rows], 1 + self.negatives)
+            i = rng.integers(train.n_items, size=(len(rows), 1 + self.negatives))
+            i[:, 0] = items[rows]
+            target = torch.from_numpy(seen[u, i.reshape(-1)].astype(np.float32)).to(device)
+            logits = self.net_(*(torch.from_numpy(a.reshape(-1)).to(device) for a in (u, i)))
+            return F.binary_cross_entropy_with_logits(logits, target)
+
+        options: dict[str, Any] = {"weight_decay": self.weight_decay, "progress": "NeuMF" if self.progress else None}
+        return list(adam_epochs(self.net_, batches, loss, self.n_epochs, self.learning_rate, cosine=False, **options))
 
     @torch.no_grad()
     def _score(self, users: np.ndarray) -> np.ndarray:

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import trange
 
-from llmrec_lite.compute import pick_device
+from llmrec_lite.compute import adam_epochs, pick_device, shuffled_batches
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders.base import BaseRecommender, History
@@ -27,28 +26,28 @@ class SequenceNet(nn.Module):
 
 
 class CaserNet(SequenceNet):
-    """Read the last `window` items as a picture of window x d with small filters, as a CNN reads an image.
+    """Read the last `window` items as a picture of window x dim with small filters, as a CNN reads an image.
 
     Horizontal filters look at a few neighboring items at once, vertical ones take weighted sums over the
     window (Tang and Wang, "Personalized Top-N Sequential Recommendation via Convolutional Sequence
     Embedding", WSDM 2018, without its user embedding, so that it can serve new users).
 
-    Shapes: items (n, t) -> states (n, t, d), the state at place s reading items s-window+1 .. s.
+    Shapes: items (n, t) -> states (n, t, d), the state at position s reading items s-window+1 .. s.
     """
 
-    def __init__(self, n_items: int, d: int, dropout: float, window: int = 5, filters: int = 16) -> None:
+    def __init__(self, n_items: int, dim: int, dropout: float, window: int = 5, filters: int = 16) -> None:
         super().__init__()
         self.window = window
-        self.embed = nn.Embedding(n_items + 1, d, padding_idx=0)
-        # A filter as wide as d slides along one axis only, so it is a 1-d convolution over time.
-        self.horizontal = nn.ModuleList([nn.Conv1d(d, filters, height) for height in range(2, window + 1)])
+        self.embed = nn.Embedding(n_items + 1, dim, padding_idx=0)
+        # A filter as wide as dim slides along one axis only, so it is a 1-d convolution over time.
+        self.horizontal = nn.ModuleList([nn.Conv1d(dim, filters, height) for height in range(2, window + 1)])
         self.vertical = nn.Linear(window, 4)
-        self.out = nn.Sequential(nn.Dropout(dropout), nn.Linear(filters * (window - 1) + 4 * d, d))
+        self.out = nn.Sequential(nn.Dropout(dropout), nn.Linear(filters * (window - 1) + 4 * dim, dim))
 
     def forward(self, items: Tensor) -> Tensor:
         """Return the state after every item."""
         padded = F.pad(self.embed(items), (0, 0, self.window - 1, 0)).transpose(1, 2)  # (n, d, window - 1 + t)
-        # The strongest answer of each filter within the window that ends at each place.
+        # The strongest answer of each filter within the window that ends at each position.
         across = [
             F.max_pool1d(F.relu(conv(padded)), self.window + 1 - height, stride=1)
             for height, conv in enumerate(self.horizontal, start=2)
@@ -64,11 +63,11 @@ class GRUNet(SequenceNet):
     Neural Networks", ICLR 2016.
     """
 
-    def __init__(self, n_items: int, d: int, dropout: float, cell: Literal["gru", "lstm"] = "gru") -> None:
+    def __init__(self, n_items: int, dim: int, dropout: float, cell: Literal["gru", "lstm"] = "gru") -> None:
         super().__init__()
-        self.embed = nn.Embedding(n_items + 1, d, padding_idx=0)
+        self.embed = nn.Embedding(n_items + 1, dim, padding_idx=0)
         self.dropout = nn.Dropout(dropout)
-        self.recur = (nn.GRU if cell == "gru" else nn.LSTM)(d, d, batch_first=True)
+        self.recur = (nn.GRU if cell == "gru" else nn.LSTM)(dim, dim, batch_first=True)
 
     def forward(self, items: Tensor) -> Tensor:
         """Return the state after every item."""
@@ -76,54 +75,54 @@ class GRUNet(SequenceNet):
 
 
 class SASRecBlock(nn.Module):
-    """Look back at the whole history, then think: causal self-attention and a feed-forward layer.
+    """SASRec block: causal self-attention over the history, then a feed-forward network.
 
     Both are added to what came in (residual), after a layer normalization of their input.
     """
 
-    def __init__(self, d: int, heads: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.norm_attend, self.norm_feed = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.qkv, self.merge = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.feed = nn.Sequential(nn.Linear(d, 2 * d), nn.ReLU(), nn.Dropout(dropout), nn.Linear(2 * d, d))
+        self.norm_attn, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.out_proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """X (n, t, d), mask (n, 1, t, t) True where a query may look -> (n, t, d)."""
-        n, t, d = x.shape
-        qkv = self.qkv(self.norm_attend(x)).view(n, t, 3, self.heads, d // self.heads)
+        n, t, dim = x.shape
+        qkv = self.qkv(self.norm_attn(x)).view(n, t, 3, self.heads, dim // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (n, heads, t, d / heads)
         p = self.dropout if self.training else 0.0
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
-        x = x + F.dropout(self.merge(seen.transpose(1, 2).reshape(n, t, d)), self.dropout, self.training)
-        return x + F.dropout(self.feed(self.norm_feed(x)), self.dropout, self.training)
+        x = x + F.dropout(self.out_proj(seen.transpose(1, 2).reshape(n, t, dim)), self.dropout, self.training)
+        return x + F.dropout(self.mlp(self.norm_mlp(x)), self.dropout, self.training)
 
 
 class SASRecNet(SequenceNet):
-    """Embedding -> Transformer -> state: self-attention over the history, each place looking back only.
+    """Embedding -> Transformer -> state: self-attention over the history, each position looking back only.
 
     Shapes: items (n, t) -> states (n, t, d). Kang and McAuley, "Self-Attentive Sequential Recommendation",
     ICDM 2018.
     """
 
-    def __init__(self, n_items: int, d: int, dropout: float, length: int, blocks: int = 2, heads: int = 2) -> None:
+    def __init__(self, n_items: int, dim: int, dropout: float, length: int, blocks: int = 2, heads: int = 2) -> None:
         super().__init__()
-        if d % heads:
-            raise SettingError(f"d={d} does not divide into {heads} heads; take a multiple of {heads}")
-        self.embed = nn.Embedding(n_items + 1, d, padding_idx=0)
-        self.place = nn.Embedding(length, d)
+        self.embed = nn.Embedding(n_items + 1, dim, padding_idx=0)
+        self.pos_embedding = nn.Embedding(length, dim)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList([SASRecBlock(d, heads, dropout) for _ in range(blocks)])
-        self.norm = nn.LayerNorm(d)
+        self.blocks = nn.ModuleList([SASRecBlock(dim, heads, dropout) for _ in range(blocks)])
+        self.norm = nn.LayerNorm(dim)
 
     def forward(self, items: Tensor) -> Tensor:
         """Return the state after every item."""
         t = items.shape[1]
-        # Places are counted from the end, so that the last item always has the same one.
-        place = torch.arange(self.place.num_embeddings - t, self.place.num_embeddings, device=items.device)
-        x = self.dropout(self.embed(items) * self.embed.embedding_dim**0.5 + self.place(place))
+        # Positions are counted from the end, so that the last item always has the same one.
+        position = torch.arange(
+            self.pos_embedding.num_embeddings - t, self.pos_embedding.num_embeddings, device=items.device
+        )
+        x = self.dropout(self.embed(items) * self.embed.embedding_dim**0.5 + self.pos_embedding(position))
         back = torch.ones(t, t, dtype=torch.bool, device=items.device).tril()
-        itself = torch.eye(t, dtype=torch.bool, device=items.device)  # a padded place needs somewhere to look
+        itself = torch.eye(t, dtype=torch.bool, device=items.device)  # a padded position needs somewhere to look
         mask = (back & (items > 0)[:, None, :]) | itself
         for block in self.blocks:
             x = block(x, mask[:, None])
@@ -139,7 +138,7 @@ def histories_to_sequences(histories: Sequence[History], train: Dataset) -> list
 class DecayedBigram(BaseRecommender):
     """Count what follows what, within a window of `steps`, and let older items count less.
 
-    C[j, i] = sum over all i that come d <= steps places after j of decay^(d-1), and each row is divided by
+    C[j, i] = sum over all i that come d <= steps positions after j of decay^(d-1), and each row is divided by
     its sum to the power `normalize`. A user's scores add up the rows of the last `steps` items, the d-th last
     weighted by decay^(d-1). It is a bigram language model with films for words.
 
@@ -181,19 +180,19 @@ class DecayedBigram(BaseRecommender):
 class SequenceRecommender(BaseRecommender):
     """Train a network that turns a history into a state, and score items by state . embedding + bias.
 
-    At every place of every history the next item is to be told from others: with "bce" from randomly drawn
-    ones by binary cross-entropy, with "ce" from all items by cross-entropy (a softmax over the catalogue).
+    At every position of every history the next item is classified against others: with "bce" from randomly drawn
+    ones by binary cross-entropy, with "ce" from all items by cross-entropy (a softmax over the catalog).
 
     Args:
-        d: length of embeddings and states.
+        dim: length of embeddings and states.
         length: items of the history that are read; longer histories are cut into pieces for training.
-        epochs: passes over the data.
+        n_epochs: passes over the data.
         learning_rate: of Adam, falling to zero along half a cosine.
         dropout: inside the network.
         loss: "bce" or "ce".
-        negatives: items drawn at each place, for "bce".
+        negatives: items drawn at each position, for "bce".
         weight_decay: of Adam.
-        batch: pieces of history a step.
+        batch_size: pieces of history a step.
         seed: of the start, the order and the negatives.
         device: "auto", "cpu", "cuda".
         on_epoch: called with (epoch, model) after each epoch, to watch the training; return True to stop.
@@ -201,15 +200,15 @@ class SequenceRecommender(BaseRecommender):
 
     def __init__(
         self,
-        d: int = 64,
+        dim: int = 64,
         length: int = 50,
-        epochs: int = 30,
+        n_epochs: int = 30,
         learning_rate: float = 0.003,
         dropout: float = 0.3,
         loss: Literal["bce", "ce"] = "ce",
         negatives: int = 16,
         weight_decay: float = 0.0,
-        batch: int = 64,
+        batch_size: int = 64,
         seed: int = 0,
         device: str = "auto",
         progress: bool = False,
@@ -217,14 +216,9 @@ class SequenceRecommender(BaseRecommender):
     ) -> None:
         if loss not in ("bce", "ce"):
             raise SettingError(f'loss must be "bce" or "ce", not {loss!r}')
-        self.d, self.length, self.epochs, self.learning_rate, self.dropout = (
-            d,
-            length,
-            epochs,
-            learning_rate,
-            dropout,
-        )
-        self.loss, self.negatives, self.weight_decay, self.batch = loss, negatives, weight_decay, batch
+        self.dim, self.length, self.dropout = dim, length, dropout
+        self.n_epochs, self.learning_rate = n_epochs, learning_rate
+        self.loss, self.negatives, self.weight_decay, self.batch_size = loss, negatives, weight_decay, batch_size
         self.seed, self.device, self.progress, self.on_epoch = seed, device, progress, on_epoch
 
     def _network(self, n_items: int) -> SequenceNet:
@@ -245,30 +239,27 @@ class SequenceRecommender(BaseRecommender):
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
             self.net_ = self._network(train.n_items).to(device)
-            nn.init.normal_(self.net_.embed.weight, std=self.d**-0.5)
+            nn.init.normal_(self.net_.embed.weight, std=self.dim**-0.5)
             self.net_.embed.weight.data[0] = 0.0
             self.bias_ = nn.Parameter(torch.zeros(train.n_items + 1, device=device))
             self._train(padded)
 
     def _train(self, padded: Tensor) -> None:
         generator = torch.Generator().manual_seed(self.seed)
-        parameters = [*self.net_.parameters(), self.bias_]
-        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
-        n_batches = -(-len(padded) // self.batch)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs * n_batches)
         self.losses_: list[float] = []
-        for epoch in trange(self.epochs, disable=not self.progress, desc=type(self).__name__):
-            self.net_.train()
-            total = 0.0
-            for rows in torch.randperm(len(padded), generator=generator).tensor_split(n_batches):
-                loss = self._loss(padded[rows], generator)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(parameters, 5.0)
-                optimizer.step()
-                schedule.step()
-                total += loss.item() * len(rows)
-            self.losses_.append(total / len(padded))
+        passes = adam_epochs(
+            self.net_,
+            lambda: shuffled_batches(len(padded), self.batch_size, generator),
+            lambda rows: self._loss(padded[rows], generator),
+            self.n_epochs,
+            self.learning_rate,
+            extra=[self.bias_],
+            weight_decay=self.weight_decay,
+            clip_norm=5.0,
+            progress=type(self).__name__ if self.progress else None,
+        )
+        for epoch, loss in enumerate(passes):
+            self.losses_.append(loss)
             if self.on_epoch is not None and self.on_epoch(epoch, self):
                 break
 
@@ -314,18 +305,18 @@ class Caser(SequenceRecommender):
     """Sequence model with a convolutional network, see `CaserNet`."""
 
     def _network(self, n_items: int) -> SequenceNet:
-        return CaserNet(n_items, self.d, self.dropout)
+        return CaserNet(n_items, self.dim, self.dropout)
 
 
 class GRU4Rec(SequenceRecommender):
     """Sequence model with a recurrent network, see `GRUNet`."""
 
     def _network(self, n_items: int) -> SequenceNet:
-        return GRUNet(n_items, self.d, self.dropout)
+        return GRUNet(n_items, self.dim, self.dropout)
 
 
 class SASRec(SequenceRecommender):
     """Sequence model with a Transformer, see `SASRecNet`."""
 
     def _network(self, n_items: int) -> SequenceNet:
-        return SASRecNet(n_items, self.d, self.dropout, self.length)
+        return SASRecNet(n_items, self.dim, self.dropout, self.length)

@@ -79,7 +79,7 @@ def races(repeats: int = 1) -> list[Race]:
 
     torch.set_num_threads(1)
     data = examples()
-    config = FinetuneConfig(epochs=EPOCHS, batch_size=BATCH, learning_rate=1e-3, device="cpu")
+    config = FinetuneConfig(n_epochs=EPOCHS, batch_size=BATCH, learning_rate=1e-3, device="cpu")
 
     def fresh() -> TextClassifier:
         return TextClassifier(train="lora-top2", max_length=LENGTH)

@@ -4,13 +4,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from book.experiments import ch14_lists as newcomer
-from book.experiments import ch14_questions as interview
-from book.experiments import ch14_ratings as cold
+from book.experiments.ch14_lists import Histories, episode_rankers
+from book.experiments.ch14_questions import (
+    GROUP_WEIGHTS,
+    SUPPORTS,
+    answers_to,
+    drawn_tasks,
+    elicitation,
+    group_errors,
+    ndcg_of_five,
+)
+from book.experiments.ch14_ratings import (
+    by_item_index,
+    prior_on_factors,
+    ratings_of,
+    task_index,
+    with_offset,
+    with_settings,
+)
 from book.experiments.study import Study
 from llmrec_lite.data import Dataset
-from llmrec_lite.meta.baselines import QUERY, mean_interval, paired_interval
-from llmrec_lite.meta.tasks import Task, nested_tasks
+from llmrec_lite.meta.baselines import QUERY
+from llmrec_lite.meta.tasks import SHOTS, Task, nested_tasks
+from llmrec_lite.meta.user_attention import split_histories
 
 
 def log(n=6, k=32, items=50, seed=0):
@@ -22,32 +38,32 @@ def log(n=6, k=32, items=50, seed=0):
     return Dataset.from_frames(pd.DataFrame(rows, columns=["user_id", "item_id", "rating", "timestamp"]), table)
 
 
-def test_later_choices_by_hand():
+def test_histories_by_hand():
     data = log(2)
-    later = newcomer._Later(data, 5, "time")
-    assert later.users.tolist() == [0, 1]
+    histories = Histories(data, 5, "time")
+    assert histories.users.tolist() == [0, 1]
     row = data.time_order[data.user_index[data.time_order] == 1]
-    assert set(np.flatnonzero(later.given[1])) == set(data.item_index[row[:5]])
-    assert set(np.flatnonzero(later.rest[1])) == set(data.item_index[row[5:]])
+    assert set(np.flatnonzero(histories.support[1])) == set(data.item_index[row[:5]])
+    assert set(np.flatnonzero(histories.query[1])) == set(data.item_index[row[5:]])
     liked = data.item_index[row[5:]][data.ratings[row[5:]] >= 4]
-    assert set(np.flatnonzero(later.liked[1])) == set(liked)
-    items, stars = later.supports[1]
-    told = dict(zip(data.item_index[row[:5]], data.ratings[row[:5]], strict=True))
-    assert dict(zip(items, stars, strict=True)) == told
-    perfect, blind = later.ndcg(later.rest + later.liked), later.ndcg(-later.rest - 5 * later.given)
-    np.testing.assert_allclose(perfect, 1)
-    assert (blind[0] < 1).all()
-    # What was told is no candidate, however high its score.
-    np.testing.assert_allclose(later.ndcg(later.rest + later.liked + 100 * later.given), 1)
-    assert newcomer._Later(log(2, k=29), 5, "time").users.tolist() == []
+    assert set(np.flatnonzero(histories.liked[1])) == set(liked)
+    items, stars = histories.supports[1]
+    expected = dict(zip(data.item_index[row[:5]], data.ratings[row[:5]], strict=True))
+    assert dict(zip(items, stars, strict=True)) == expected
+    best = histories.query + histories.liked
+    np.testing.assert_allclose(histories.ndcg(best), 1)
+    assert (histories.ndcg(-histories.query - 5 * histories.support)[0] < 1).all()
+    # An item of the support is no candidate, however high its score.
+    np.testing.assert_allclose(histories.ndcg(best + 100 * histories.support), 1)
+    assert Histories(log(2, k=29), 5, "time").users.tolist() == []
 
 
 def test_the_same_tasks_by_items():
     data, features = log(), np.arange(100.0).reshape(50, 2)
     with_features = nested_tasks(data, (0, 3, 20), 10, 0, "random", features)
-    places = cold._places([nested_tasks(data, (0, 3, 20), 10, 0, "random")])
+    places = task_index([nested_tasks(data, (0, 3, 20), 10, 0, "random")])
     seen = []
-    answer = cold._by_index(lambda tasks: seen.extend(tasks) or np.zeros(1), places)
+    answer = by_item_index(lambda tasks: seen.extend(tasks) or np.zeros(1), places)
     answer(with_features[3])
     for mine, theirs in zip(seen, with_features[3], strict=True):
         np.testing.assert_array_equal(features[mine.support_x], theirs.support_x)
@@ -56,30 +72,30 @@ def test_the_same_tasks_by_items():
 
 def test_an_offset_is_learned_for_each_k_on_other_people():
     valid, features = log(), np.zeros((50, 3), np.float32)
-    (shifted,) = cold._shifted([lambda tasks: np.zeros((len(tasks), 10))], valid, features, "time")
+    (shifted,) = with_offset([lambda tasks: np.zeros((len(tasks), 10))], valid, features, "time")
     for k in (0, 5):
-        tasks = nested_tasks(valid, cold.SHOTS, QUERY, 0, "time", features)[k]
+        tasks = nested_tasks(valid, SHOTS, QUERY, 0, "time", features)[k]
         np.testing.assert_allclose(shifted(tasks), np.stack([t.query_y for t in tasks]).mean(), rtol=1e-5)
 
 
 def test_five_of_ten_by_hand():
     task = Task(np.zeros(0), np.zeros(0), np.arange(10), np.array([1, 2, 3, 4, 5, 5, 4, 3, 2, 1.0]))
-    assert interview._of_five(task.query_y, task) == pytest.approx(1)
+    assert ndcg_of_five(task.query_y, task) == pytest.approx(1)
     # Relevant are 4, 5, 3, 6 and, of equal ones, the first: 2. The other way round none of the first five is.
-    assert interview._of_five(-np.array([0, 0, 1, 1, 1, 1, 1, 0, 0, 0.0]), task) == 0
+    assert ndcg_of_five(-np.array([0, 0, 1, 1, 1, 1, 1, 0, 0, 0.0]), task) == 0
     only_second = np.array([9, 0, 0, 0, 8, 0, 0, 7, 7, 7.0])
     weights = 1 / np.log2(np.arange(2, 7))
-    assert interview._of_five(only_second, task) == pytest.approx(weights[1] / weights.sum())
+    assert ndcg_of_five(only_second, task) == pytest.approx(weights[1] / weights.sum())
 
 
-def test_ten_are_drawn_and_all_others_told():
+def test_ten_are_drawn_and_all_others_are_the_support():
     data = log()
-    for task in interview._drawn(data, 3):
-        mine = data.user_index == task.owner
+    for task in drawn_tasks(data, 3):
+        mine = data.user_index == task.task_id
         assert len(task.query_x) == 10
         assert sorted(np.concatenate([task.support_x, task.query_x])) == sorted(data.item_index[mine])
-    again, other = interview._drawn(data, 3), interview._drawn(data, 4)
-    np.testing.assert_array_equal(again[0].query_x, interview._drawn(data, 3)[0].query_x)
+    again, other = drawn_tasks(data, 3), drawn_tasks(data, 4)
+    np.testing.assert_array_equal(again[0].query_x, drawn_tasks(data, 3)[0].query_x)
     assert (again[0].query_x != other[0].query_x).any()
 
 
@@ -90,7 +106,7 @@ class Asker:
 
     class prior_:
         @staticmethod
-        def worth_asking(support, weights, evidence):
+        def expected_variance_reduction(support, weights, likelihood_weight):
             return np.arange(50.0) if len(support[1]) else np.arange(50.0, 0, -1)
 
     @staticmethod
@@ -98,28 +114,27 @@ class Asker:
         return 1.0, 0.0
 
     @staticmethod
-    def choices(supports):
+    def score_interaction(supports):
         return np.eye(50)[[7]] + 0.01
 
 
-def test_an_interview(monkeypatch):
-    monkeypatch.setattr(interview, "ASKED", (0, 4))
-    task = Task(np.array([2, 5]), np.array([4.0, 1.0]), np.array([0, 49]), np.ones(2), owner=3)
-    assert interview._interview(Asker, task, "telling", 0) == [1, 2, 48, 47]  # 0 and 49 are of the query
-    assert interview._interview(Asker, task, "popular", 0) == [1, 2, 3, 4]
-    assert interview._interview(Asker, task, "telling and likely", 0)[0] == 7
-    drawn = interview._interview(Asker, task, "any", 0)
+def test_elicitation_by_hand():
+    task = Task(np.array([2, 5]), np.array([4.0, 1.0]), np.array([0, 49]), np.ones(2), task_id=3)
+    assert elicitation(Asker, task, "telling", 0, n=4) == [1, 2, 48, 47]  # 0 and 49 are of the query
+    assert elicitation(Asker, task, "popular", 0, n=4) == [1, 2, 3, 4]
+    assert elicitation(Asker, task, "telling and likely", 0, n=4)[0] == 7
+    drawn = elicitation(Asker, task, "any", 0, n=4)
     assert len(set(drawn)) == 4
     assert not {0, 49} & set(drawn)
-    items, stars = interview._answers_to(task, [1, 5])
+    items, stars = answers_to(task, [1, 5])
     assert items.tolist() == [5]
     assert stars.tolist() == [1.0]
-    assert [len(part) for part in interview._answers_to(task, [])] == [0, 0]
+    assert [len(part) for part in answers_to(task, [])] == [0, 0]
 
 
 def test_people_of_several_folds_are_drawn_once():
     study = Study()
-    study.owners["time", 3] = [np.array([1, 2]), np.array([2, 1]), np.array([5])]
+    study.task_ids["time", 3] = [np.array([1, 2]), np.array([2, 1]), np.array([5])]
     study.errors["time", "a", 3] = [np.array([[1.0, 3], [1, 1]]), np.array([[5.0, 3], [3, 1]]), np.array([[2.0], [2]])]
     study.errors["time", "b", 3] = [e + 1 for e in study.errors["time", "a", 3]]
     first, second = study.table("a")
@@ -132,78 +147,58 @@ def test_people_of_several_folds_are_drawn_once():
     assert study.table("a", folds=slice(2, None))[0]["users"] == 1
 
 
-def test_intervals_of_means_and_of_roots():
-    rng = np.random.default_rng(0)
-    lead = rng.normal(0.1, 1, 400)
-    low, high = mean_interval(lead)
-    assert low < lead.mean() < high
-    assert high - low == pytest.approx(2 * 1.96 * lead.std() / 20, rel=0.1)
-    other = rng.uniform(1, 2, 400)
-    assert paired_interval(other + 1, other, summary=np.asarray) == pytest.approx((1.0, 1.0))
-
-
-def test_groups_are_judged_by_people_who_were_not_told(monkeypatch):
-    monkeypatch.setattr(interview, "item_features", lambda data, *args, **options: np.zeros((50, 1)))
-    made = []
-
-    class Prior:
-        def fit(self, data, features):
-            made.append(set(np.unique(data.user_index)))
-            return self
-
-        def predict(self, supports, evidence):
-            made.append(len(supports[0][1]))
-            return np.full((1, 50), 3.0)
-
-    monkeypatch.setattr(interview, "LearnedPrior", Prior)
+def test_groups_are_judged_by_people_outside_the_support():
     data = log(30)
-    errors = interview._group_errors(data, np.zeros((50, 2)), np.arange(30) < 15)
-    assert made[0] == set(range(15, 30))
-    assert set(made[1:]) == {0, 3 * 32, 10 * 32}
-    assert len(errors) == 3 * len(interview.GROUP_EVIDENCE)
-    assert all(len(found) <= 15 for found in errors.values())
-    for found in errors.values():
-        assert (found >= 0).all()
+    members = np.arange(30) < 15
+    errors = group_errors(data, np.zeros((50, 2)), members)
+    assert set(errors) == {(k, weight) for k in SUPPORTS for weight in GROUP_WEIGHTS}
+    supports = [np.random.default_rng(seed).permutation(15)[: max(SUPPORTS)] for seed in range(3)]
+    judged = set().union(*(set(range(15)) - set(support.tolist()) for support in supports))
+    assert {len(found) for found in errors.values()} == {len(judged)}
+    nothing = errors[0, 0.0]
+    np.testing.assert_allclose(errors[10, 0.0], nothing)  # ratings of no weight
+    np.testing.assert_allclose(errors[0, 0.1], nothing)  # no ratings
+    assert not np.allclose(errors[10, 0.1], nothing)
 
 
-def test_settings_are_put_in_for_an_answer_only():
+def test_settings_are_put_in_for_a_prediction_only():
     class Model:
         settings_ = "own"
 
-        def stars(self, supports):
+        def predict_ratings(self, supports):
             return np.full((len(supports), 50), 2.0 if self.settings_ == "own" else 4.0), None
 
     model = Model()
-    tasks = interview._drawn(log(), 0)
-    assert (cold._with_settings(model, {})(tasks) == 4).all()
+    tasks = drawn_tasks(log(), 0)
+    assert (with_settings(model, {})(tasks) == 4).all()
     assert model.settings_ == "own"
-    assert (cold._starred(model)(tasks) == 2).all()
+    assert (ratings_of(model)(tasks) == 2).all()
 
 
 def test_a_prior_on_fixed_factors_by_hand():
     """Everybody rates a star above the items' means: with no factor that is all the prior can learn."""
     rows = [(u, i, 4.0) for u in range(30) for i in range(12)]
     data = Dataset.from_frames(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]))
-    answer = cold._fixed_factors(data, np.full((12, 1), 3.0), np.zeros((12, 0)))
-    nobody = Task(np.zeros(0, int), np.zeros(0), np.arange(3), np.ones(3))
-    np.testing.assert_allclose(answer([nobody]), 4, atol=0.05)
+    answer = prior_on_factors(data, np.full((12, 1), 3.0), np.zeros((12, 0)))
+    empty = Task(np.zeros(0, int), np.zeros(0), np.arange(3), np.ones(3))
+    np.testing.assert_allclose(answer([empty]), 4, atol=0.05)
 
 
 def test_rules_for_lists_by_hand():
     data = log(40)
-    ways = newcomer.episode_rankers(data, 3, "time")
+    ways = episode_rankers(data, 3, "time")
     new = np.zeros((1, 50), np.float32)
     new[0, [1, 2, 3]] = 1
-    _, first, rest = newcomer.chosen(data, 3)
-    np.testing.assert_allclose(ways["popularity by place"][0](new), [rest.mean(0)])
-    shared = new @ (first + rest).T
+    _, support, query = split_histories(data, 3)
+    np.testing.assert_allclose(ways["popularity by place"][0](new), [query.mean(0)])
+    shared = new @ (support + query).T
     settings = [(weight, power) for weight in (0.3, 0.7, 1.0) for power in (0.0, 0.5, 1.0)]
-    for (weight, power), ranker in zip(settings, ways["neighbours, later choices"], strict=True):
-        alike = shared / (first + rest).sum(1) ** power
-        wanted = (1 - weight) * rest.mean(0) + weight * alike @ rest / alike.sum()
+    for (weight, power), ranker in zip(settings, ways["neighbors, later choices"], strict=True):
+        overlap = shared / (support + query).sum(1) ** power
+        wanted = (1 - weight) * query.mean(0) + weight * overlap @ query / overlap.sum()
         np.testing.assert_allclose(ranker(new), wanted, rtol=1e-5)
-    only = ways["neighbours, whole histories"][6](new)
-    np.testing.assert_allclose(only, shared @ (first + rest) / shared.sum(), rtol=1e-5)
-    lifted = [ranker(new) - rest.mean(0) for ranker in ways["popularity by place + autoencoder"][:2]]
+    only = ways["neighbors, whole histories"][6](new)
+    np.testing.assert_allclose(only, shared @ (support + query) / shared.sum(), rtol=1e-5)
+    lifted = [ranker(new) - query.mean(0) for ranker in ways["popularity by place + autoencoder"][:2]]
     np.testing.assert_allclose(lifted[1], 2 * lifted[0], atol=1e-5)
-    assert list(newcomer.episode_rankers(data, 0, "time")) == ["popularity by place"]
+    assert list(episode_rankers(data, 0, "time")) == ["popularity by place"]

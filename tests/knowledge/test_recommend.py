@@ -101,7 +101,7 @@ def test_cke_learns_tastes_with_and_without_facts():
     data, graph = tastes(unmet=()), KnowledgeGraph.from_frame(FACTS)
     for weight in (0.0, 1.0):
         scores = (
-            CKE(graph, LINKS, weight, d=8, epochs=30, learning_rate=0.05, dropout=0.1)
+            CKE(graph, LINKS, weight, dim=8, n_epochs=30, learning_rate=0.05, dropout=0.1)
             .fit(data)
             .score_indices(range(40))
         )
@@ -112,7 +112,7 @@ def test_cke_learns_tastes_with_and_without_facts():
 
 def test_cke_scores_as_it_trains():
     data, graph = tastes(), KnowledgeGraph.from_frame(FACTS)
-    model = CKE(graph, LINKS.drop([3]), d=8, epochs=1).fit(data)
+    model = CKE(graph, LINKS.drop([3]), dim=8, n_epochs=1).fit(data)
     model.net_.eval()
     with torch.no_grad():
         slow = model.net_(torch.arange(40), torch.arange(N).expand(40, -1)).numpy()
@@ -128,14 +128,14 @@ def test_cke_learns_the_facts_too():
     data, graph = tastes(), KnowledgeGraph.from_frame(FACTS)
 
     def loss_of_facts(weight):
-        net = CKE(graph, LINKS, weight, d=8, epochs=30, learning_rate=0.05).fit(data).net_.graph
+        net = CKE(graph, LINKS, weight, dim=8, n_epochs=30, learning_rate=0.05).fit(data).net_.graph
         return graph_loss(net.eval(), torch.from_numpy(graph.triples), torch.arange(len(graph.entities))).item()
 
     assert loss_of_facts(1.0) < 0.9 * loss_of_facts(0.0)
 
 
 def test_cke_without_weight_leaves_the_entities_out():
-    model = CKE(KnowledgeGraph.from_frame(FACTS), LINKS, 0.0, d=8, epochs=1).fit(tastes())
+    model = CKE(KnowledgeGraph.from_frame(FACTS), LINKS, 0.0, dim=8, n_epochs=1).fit(tastes())
     assert (model.net_.entity == -1).all()
 
 
@@ -152,7 +152,7 @@ def test_cke_refuses_what_it_cannot_learn_from():
 
 def test_one_graph_of_people_and_films():
     data = tastes()
-    learned = KnowledgeEmbedding("complex", d=16, epochs=60, negatives=32, batch=128, dropout=0.1)
+    learned = KnowledgeEmbedding("complex", dim=16, n_epochs=60, negatives=32, batch_size=128, dropout=0.1)
     model = GraphRecommender(FACTS, LINKS, learned).fit(data)
     assert np.isfinite(model.score_indices(range(40))).all()
     assert knows_the_kinds(model.score_indices(range(40)), share=0.9)
@@ -160,9 +160,9 @@ def test_one_graph_of_people_and_films():
 
 def test_items_and_users_that_are_not_in_the_graph_come_last():
     data = tastes()
-    model = GraphRecommender(None, None, KnowledgeEmbedding(d=8, epochs=1)).fit(data)
+    model = GraphRecommender(None, None, KnowledgeEmbedding(dim=8, n_epochs=1)).fit(data)
     assert np.isneginf(model.score_indices([0])[0, [9, 19]]).all()
     shy = data.with_interactions(data.interactions[data.interactions["user_id"] != 5])
     assert np.isneginf(
-        GraphRecommender(None, None, KnowledgeEmbedding(d=8, epochs=1)).fit(shy).score_indices([5])
+        GraphRecommender(None, None, KnowledgeEmbedding(dim=8, n_epochs=1)).fit(shy).score_indices([5])
     ).all()

@@ -258,7 +258,7 @@ def test_a_failed_save_leaves_the_old_file_whole(tmp_path, ours, monkeypatch):
     def full(*args, **kwargs):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("llmrec_lite.language.bpe.json.dump", full)
+    monkeypatch.setattr("llmrec_lite.files.os.replace", full)
     with pytest.raises(OSError, match="no space"):
         ours.save(path)
     assert path.read_bytes() == before

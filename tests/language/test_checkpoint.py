@@ -92,13 +92,15 @@ def test_only_the_last_one_is_kept(tmp_path, stored):
     assert latest_checkpoint(tmp_path) == newer
 
 
-@pytest.mark.parametrize("failing", ["save_file", "os.replace", "os.fsync", "file_sha256"])
+@pytest.mark.parametrize(
+    "failing", ["language.checkpoint.save_file", "files.os.replace", "files.os.fsync", "files.file_sha256"]
+)
 def test_a_write_that_fails_leaves_the_old_one_whole(tmp_path, stored, monkeypatch, failing):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"llmrec_lite.language.checkpoint.{failing}", full)
+        patch.setattr(f"llmrec_lite.{failing}", full)
         with pytest.raises(ModelFileError, match=r"step-00000004.*No space left.*free some space"):
             save_checkpoint(tmp_path, 4, *trained(), {"lr": 0.1}, {})
     assert [path.name for path in tmp_path.iterdir()] == [stored.name]
@@ -106,7 +108,7 @@ def test_a_write_that_fails_leaves_the_old_one_whole(tmp_path, stored, monkeypat
 
 
 def test_what_a_killed_process_left_is_removed_and_not_read(tmp_path, stored):
-    left = tmp_path / ".unfinished-abc"
+    left = tmp_path / ".step-00000009.abc.part"
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")
     assert load_checkpoint(tmp_path, *fresh(), {"lr": 0.1})[0] == 3

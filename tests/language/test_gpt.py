@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 
-from llmrec_lite.language.decoding import KVCache, chat_prompt, pick_token
+from llmrec_lite.language.decoding import KVCache, chat_prompt
 from llmrec_lite.language.gpt import GPT, GPTConfig, RMSNorm, rotary_angles, rotate
 from llmrec_lite.language.pretrained import smollm2_folder
 
-SMALL = GPTConfig(vocab_size=50, d=24, layers=2, heads=6, kv_heads=2, d_ff=40, max_length=40)
+SMALL = GPTConfig(vocab_size=50, dim=24, layers=2, heads=6, kv_heads=2, d_ff=40, max_length=40)
 PROMPTS = (
     "A recommender system is",
     "Once upon a time there was a film in 1995 that",
@@ -26,36 +24,12 @@ PROMPTS = (
 )
 
 
-def _random(model: Any, seed: int = 0) -> Any:
-    """Give large random weights to a model, norms included, so that a wrong part shows in the logits."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            scale, middle = (0.3, 1.0) if weight.dim() == 1 else (2 / weight.shape[1] ** 0.5, 0.0)
-            weight.copy_(torch.randn(weight.shape, generator=generator) * scale + middle)
-    return model
-
-
-@pytest.fixture(scope="module")
-def small() -> GPT:
-    return _random(GPT(SMALL))
-
-
-@pytest.fixture(scope="module")
-def talker() -> GPT:
-    """A small model whose tokens are words and letters, so that it has text to write."""
-    words = ["<end>", *"abcdefghijklmnopqrstuvwxyz", *(f"w{i}" for i in range(23))]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<end>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return _random(GPT(SMALL, tokenizer=tokenizer))
-
-
 def _tokens(*shape: int, vocab: int = 50) -> Tensor:
     return torch.randint(0, vocab, shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
 @pytest.fixture(scope="module", params=["tied", "untied"])
-def pair(request, tmp_path_factory) -> tuple[GPT, Any]:
+def pair(request, tmp_path_factory, randomize) -> tuple[GPT, Any]:
     """A random Llama of `transformers`, saved, and what we load."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -73,7 +47,7 @@ def pair(request, tmp_path_factory) -> tuple[GPT, Any]:
         bos_token_id=None,
         eos_token_id=None,
     )
-    theirs = _random(LlamaForCausalLM(config)).eval()
+    theirs = randomize(LlamaForCausalLM(config)).eval()
     folder = tmp_path_factory.mktemp(request.param)
     theirs.save_pretrained(folder)
     return GPT.from_pretrained(folder), theirs
@@ -120,7 +94,7 @@ def test_gradients_equal_transformers(pair):
     ours.zero_grad()
     (-ours.log_probabilities(tokens).mean()).backward()
     expected = theirs.model.layers[1].self_attn.k_proj.weight.grad
-    torch.testing.assert_close(ours.blocks[1].attend.key.weight.grad, expected, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(ours.blocks[1].attn.key.weight.grad, expected, atol=1e-5, rtol=1e-3)
     torch.testing.assert_close(ours.embed.weight.grad, theirs.model.embed_tokens.weight.grad, atol=1e-5, rtol=1e-3)
 
 
@@ -194,13 +168,13 @@ def test_rms_norm():
 
 
 def test_first_weights():
-    config = GPTConfig(vocab_size=400, d=128, layers=8, heads=4, kv_heads=4, d_ff=256, tied=False)
+    config = GPTConfig(vocab_size=400, dim=128, layers=8, heads=4, kv_heads=4, d_ff=256, tied=False)
     state = torch.random.get_rng_state()
     first, again, other = (GPT(config, seed=seed).state_dict() for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
     for name, weight in first.items():
         assert torch.equal(weight, again[name])
-        expected = 0.0 if "norm" in name else 0.005 if name.endswith(("merge.weight", "down.weight")) else 0.02
+        expected = 0.0 if "norm" in name else 0.005 if name.endswith(("out_proj.weight", "down.weight")) else 0.02
         assert weight.std().item() == pytest.approx(expected, rel=0.03)
         assert weight.mean().item() == pytest.approx(float("norm" in name), abs=1e-3)
         assert "norm" in name or not torch.equal(weight, other[name])
@@ -222,125 +196,16 @@ def test_it_learns(precision):
     assert model.generate([0, 1, 2], 4) == [3, 4, 0, 1]
 
 
-def test_generate_returns_what_is_new(small, talker):
-    tokens = small.generate([1, 2, 3], 6)
-    assert len(tokens) == 6
-    assert small.generate((1, 2, 3), 6, use_cache=False) == tokens
-    assert small.generate([1, 2, 3], 0) == []
-    text = talker.generate("a b c", 6)
-    assert talker.tokenizer is not None
-    assert talker.tokenizer.encode(text).ids == talker.generate([1, 2, 3], 6) == tokens
-
-
-def test_generate_ends(small, talker):
-    tokens = small.generate([1, 2, 3], 8)
-    end = tokens[4]
-    assert small.generate([1, 2, 3], 8, stop=[end]) == tokens[: tokens.index(end)]
-    ending = GPT(GPTConfig(**{**vars(SMALL), "end_tokens": (end,)}))
-    ending.load_state_dict(small.state_dict())
-    assert ending.generate([1, 2, 3], 8) == tokens[: tokens.index(end)]
-    text = talker.generate("a b c", 8)
-    stop = text[4:7]
-    assert talker.generate("a b c", 8, stop=stop) == text[: text.index(stop)]
-    assert talker.generate("a b c", 8, stop=["never", stop]) == text[: text.index(stop)]
-
-
-def test_streaming_sends_the_same_text_in_pieces(small, talker):
-    pieces: list[str] = []
-    text = talker.generate("a b c", 8, stream=pieces.append)
-    assert "".join(pieces) == text
-    assert len(pieces) > 3
-    pieces.clear()
-    words = text.split()
-    stop = " ".join(words[2:4])  # two tokens: the first must be held back until it is clear what follows
-    assert talker.generate("a b c", 8, stop=stop, stream=pieces.append) == "".join(pieces) == " ".join(words[:2]) + " "
-    sent: list[int] = []
-    assert small.generate([1, 2, 3], 8, stream=sent.append) == sent
-
-
-def test_the_seed_decides_what_is_drawn(small):
-    state = torch.random.get_rng_state()
-    drawn = [small.generate([1, 2], 12, temperature=1.5, seed=seed) for seed in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert small.generate([1, 2], 12, temperature=2.0) != small.generate([1, 2], 12, temperature=2.0)
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert small.generate([1, 2], 12, temperature=1.5, top_k=1, seed=1) == small.generate([1, 2], 12)
-
-
-@pytest.mark.parametrize(
-    ("temperature", "top_k", "top_p"),
-    [(1.0, None, None), (0.5, None, None), (2.0, 3, None), (1.0, None, 0.7), (1.5, 4, 0.8), (1.0, 99, 1.0)],
-)
-def test_drawing_follows_the_probabilities_of_transformers(temperature, top_k, top_p):
-    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
-
-    logits = torch.tensor([0.3, 2.0, -1.0, 1.5, 0.0, 1.2])
-    steps: list[Any] = [TemperatureLogitsWarper(temperature)]
-    steps += [TopKLogitsWarper(top_k)] if top_k else []
-    steps += [TopPLogitsWarper(top_p)] if top_p else []
-    expected = LogitsProcessorList(steps)(torch.tensor([[0]]), logits[None])[0].softmax(0)
-    generator = torch.Generator().manual_seed(0)
-    counts = Counter(pick_token(logits, temperature, top_k, top_p, generator) for _ in range(4000))
-    for token, p in enumerate(expected.tolist()):
-        if p == 0:
-            assert counts[token] == 0
-        assert counts[token] / 4000 == pytest.approx(p, abs=0.03)
-    assert pick_token(logits) == 1
-
-
-@pytest.mark.parametrize(
-    ("call", "said"),
-    [
-        (lambda m: m.generate([], 3), "the prompt is empty"),
-        (lambda m: m.generate("a b", 3), "no tokenizer; give token ids"),
-        (lambda m: m.generate([1, 50], 3), r"outside the vocabulary 0\.\.49"),
-        (lambda m: m.generate([1, -1], 3), r"outside the vocabulary 0\.\.49"),
-        (lambda m: m.generate([1] * 38, 3), "38 tokens and 3 new ones are more than max_length=40; ask for at most 2"),
-        (lambda m: m.generate([1] * 41, 3), "shorten the prompt"),
-        (lambda m: m.generate([1], -1), "max_new_tokens must not be negative, not -1"),
-        (lambda m: m.generate([1], 3, temperature=-0.5), "temperature must be 0 or a positive number, not -0.5"),
-        (lambda m: m.generate([1], 3, temperature=float("nan")), "not nan"),
-        (lambda m: m.generate([1], 3, top_k=0), "top_k must be at least 1, not 0"),
-        (lambda m: m.generate([1], 3, top_p=0.0), "top_p must be above 0 and at most 1"),
-        (lambda m: m.generate([1], 3, top_p=1.5), "top_p must be above 0 and at most 1"),
-        (lambda m: m.generate([1], 3, stop="x"), "give ids to stop at"),
-        (lambda m: m(_tokens(1, 41)), "41 tokens are too many: there is room for 40"),
-        (lambda m: m(_tokens(1, 5), KVCache(m, 1, 4)), "5 tokens are too many: there is room for 4"),
-    ],
-)
-def test_bad_input_is_one_clear_error(small, call, said):
-    with pytest.raises(ValueError, match=said):
-        call(small)
-
-
-def test_a_stop_of_nothing_and_a_text_of_nothing(talker):
-    with pytest.raises(ValueError, match='holds ""'):
-        talker.generate("a b", 3, stop="")
-    with pytest.raises(ValueError, match="the prompt is empty"):
-        talker.generate("  ", 3)
-
-
 @pytest.mark.parametrize(
     ("sizes", "said"),
     [
-        ({"layers": 0}, "layers must be positive, not 0"),
-        ({"d": 30, "heads": 4}, r"d=30 must be a multiple of 2 \* heads=8"),
-        ({"heads": 6, "kv_heads": 4, "d": 24}, "heads=6 must be a multiple of kv_heads=4"),
+        ({"dim": 30, "heads": 4}, r"dim=30 must be a multiple of 2 \* heads=8"),
+        ({"heads": 6, "kv_heads": 4, "dim": 24}, "heads=6 must be a multiple of kv_heads=4"),
     ],
 )
 def test_bad_sizes(sizes, said):
     with pytest.raises(ValueError, match=said):
         GPTConfig(vocab_size=10, **sizes)
-
-
-def test_chat_prompt():
-    assert chat_prompt([{"role": "user", "content": "Hi"}], system=None, answer=False) == (
-        "<|im_start|>user\nHi<|im_end|>\n"
-    )
-    with pytest.raises(ValueError, match="there is no message"):
-        chat_prompt([])
-    with pytest.raises(ValueError, match=r"needs \"role\" and \"content\", and this one has \['text'\]"):
-        chat_prompt([{"text": "Hi"}])
 
 
 # The real SmolLM2 ---------------------------------------------------------------------------------------------------

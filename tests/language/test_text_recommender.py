@@ -7,7 +7,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 
 from llmrec_lite import Dataset, evaluate, splits
-from llmrec_lite.language.text_recommender import JoinedEncoder, TextRecommender, TfidfEncoder
+from llmrec_lite.language.text_recommender import ConcatEncoder, TextRecommender, TfidfEncoder
 from llmrec_lite.recommenders.base import Recommender
 from llmrec_lite.recommenders.content import ContentBased, unit_rows
 
@@ -150,13 +150,13 @@ def test_the_catalogue_is_read_once():
 def test_joined_vectors_have_the_mean_of_the_cosines():
     texts = ["red sea", "red sky", "old film"]
     first, second = TfidfEncoder().fit(texts), Hashed(7)
-    joined = JoinedEncoder([TfidfEncoder(), second]).fit(texts).encode(texts)
+    joined = ConcatEncoder([TfidfEncoder(), second]).fit(texts).encode(texts)
     parts = [e.encode(texts) @ e.encode(texts).T for e in (first, second)]
     np.testing.assert_allclose(joined @ joined.T, sum(parts) / 2, atol=1e-6)
 
 
 def test_one_encoder_in_two_recommenders_keeps_its_words_apart():
-    shared = JoinedEncoder([TfidfEncoder()])
+    shared = ConcatEncoder([TfidfEncoder()])
     colors = shop({"me": {"a": 1}, "you": {"b": 1}}, {"a": "red", "b": "blue", "c": "green"})
     first = TextRecommender(shared).fit(colors)
     before = first.score_items(["red"])
@@ -179,7 +179,7 @@ def test_bad_settings_and_input_are_named():
     with pytest.raises(TypeError, match=r"such as TextEncoder\(name\), not be 'minilm'"):
         TextRecommender("minilm")
     with pytest.raises(ValueError, match="no encoder to join"):
-        JoinedEncoder([])
+        ConcatEncoder([])
     with pytest.raises(ValueError, match="no item has a text"):
         TextRecommender(Table(VECTORS)).fit(shop({"me": {"a": 1}}, {"a": "", "b": " "}))
     with pytest.raises(NotFittedError):

@@ -1,4 +1,4 @@
-"""The learned prior: equations by hand and against scikit-learn, the sampler against a world that is known."""
+"""Bayesian matrix factorization: equations by hand and against scikit-learn, the sampler in a known world."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from llmrec_lite.data import Dataset
-from llmrec_lite.meta.bayesian_mf import Draw, LearnedPrior, learn_prior, posterior
+from llmrec_lite.errors import SettingError
+from llmrec_lite.meta.bayesian_mf import BayesianMF, GibbsSampler, PosteriorSample, learn_prior, posterior
 
 
 def test_posterior_by_hand():
@@ -84,7 +85,7 @@ def test_each_round_makes_what_was_seen_more_likely():
 
 
 def test_no_task_is_an_error():
-    with pytest.raises(ValueError, match="no task to learn a prior from"):
+    with pytest.raises(SettingError):
         learn_prior([])
 
 
@@ -106,10 +107,10 @@ def world():
 @pytest.fixture(scope="module")
 def fitted(world):
     data, v, _ = world
-    return LearnedPrior(3, burn_in=40, draws=10, thin=2, seed=1).fit(data, v)
+    return BayesianMF(3, burn_in=40, draws=10, thin=2, seed=1).fit(data, v)
 
 
-def known(stars, user, k):
+def support_of(stars, user, k):
     items = np.random.default_rng(user).permutation(59)[:k]
     return items, stars[user, items]
 
@@ -119,7 +120,7 @@ def test_new_people_of_a_known_world(world, fitted):
     new = range(200, 250)
     errors = []
     for k in (0, 1, 3, 10, 20):
-        expected = fitted.predict([known(stars, user, k) for user in new])
+        expected = fitted.predict([support_of(stars, user, k) for user in new])
         errors.append(np.sqrt(np.square(expected[:, :59] - stars[200:, :59]).mean()))
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 1  # mood and two tastes are unknown
@@ -129,8 +130,8 @@ def test_new_people_of_a_known_world(world, fitted):
 def test_how_sure_it_says_it_is_is_how_sure_it_may_be(world, fitted):
     _, _, stars = world
     for k in (0, 3, 10):
-        mean, variance = fitted.moments([known(stars, user, k) for user in range(200, 250)])
-        np.testing.assert_allclose(mean, fitted.predict([known(stars, user, k) for user in range(200, 250)]))
+        mean, variance = fitted.moments([support_of(stars, user, k) for user in range(200, 250)])
+        np.testing.assert_allclose(mean, fitted.predict([support_of(stars, user, k) for user in range(200, 250)]))
         off = np.square(mean - stars[200:])[:, :59].mean() + 0.09  # noise of a rating
         assert 0.5 < off / variance[:, :59].mean() < 2
 
@@ -138,42 +139,44 @@ def test_how_sure_it_says_it_is_is_how_sure_it_may_be(world, fitted):
 def test_an_item_that_nobody_rated_is_what_its_features_say(world, fitted):
     data, _, stars = world
     assert 59 not in data.item_index
-    expected = fitted.predict([known(stars, user, 20) for user in range(200, 250)])[:, 59]
+    expected = fitted.predict([support_of(stars, user, 20) for user in range(200, 250)])[:, 59]
     assert np.corrcoef(expected, stars[200:, 59])[0, 1] > 0.8
-    blind = LearnedPrior(3, burn_in=40, draws=10, thin=2, seed=1).fit(data, np.empty((60, 0)))
-    unknown = blind.predict([known(stars, user, 20) for user in range(200, 250)])[:, 59]
+    blind = BayesianMF(3, burn_in=40, draws=10, thin=2, seed=1).fit(data, np.empty((60, 0)))
+    unknown = blind.predict([support_of(stars, user, 20) for user in range(200, 250)])[:, 59]
     assert np.corrcoef(expected, stars[200:, 59])[0, 1] > np.corrcoef(unknown, stars[200:, 59])[0, 1] + 0.1
 
 
 def test_less_evidence_stays_nearer_to_what_everybody_gets(world, fitted):
     _, _, stars = world
-    nobody, one = (np.zeros(0, int), np.zeros(0)), known(stars, 210, 5)
+    nobody, one = (np.zeros(0, int), np.zeros(0)), support_of(stars, 210, 5)
     usual = fitted.predict([nobody])[0]
-    away = [np.linalg.norm(fitted.predict([one], evidence)[0] - usual) for evidence in (0.01, 0.1, 1.0)]
+    away = [
+        np.linalg.norm(fitted.predict([one], likelihood_weight)[0] - usual) for likelihood_weight in (0.01, 0.1, 1.0)
+    ]
     assert away[0] < 0.7 * away[1] < 0.7 * away[2]
 
 
 def test_ragged_supports_go_together(world, fitted):
     _, _, stars = world
-    supports = [known(stars, user, k) for user, k in ((201, 0), (202, 7), (203, 1))]
+    supports = [support_of(stars, user, k) for user, k in ((201, 0), (202, 7), (203, 1))]
     together = fitted.predict(supports)
     for row, support in zip(together, supports, strict=True):
         np.testing.assert_allclose(row, fitted.predict([support])[0])
 
 
-def test_worth_of_a_question_is_the_fall_of_the_variance():
+def test_expected_variance_reduction_is_the_fall_of_the_variance():
     loadings = np.array([[1.0, 0.0], [1.0, 2.0], [1.0, -1.0]])
-    prior = LearnedPrior()
+    prior = BayesianMF()
     prior.mu_ = 0.0
-    prior.draws_ = [Draw(np.zeros(3), loadings, np.zeros(2), np.array([[2.0, 0.3], [0.3, 1.0]]), 4.0)]
+    prior.samples_ = [PosteriorSample(np.zeros(3), loadings, np.zeros(2), np.array([[2.0, 0.3], [0.3, 1.0]]), 4.0)]
     weights = np.array([1.0, 2.0, 1.0])
     support = np.array([0]), np.array([1.0])
-    worth = prior.worth_asking(support, weights)
+    worth = prior.expected_variance_reduction(support, weights)
     _, before = prior.moments([support])
     for item in range(3):
         _, after = prior.moments([(np.array([0, item]), np.array([1.0, -3.0]))])  # whatever the answer
         assert worth[item] == pytest.approx((before - after)[0] @ weights / weights.sum())
-    half = prior.worth_asking(support, weights, evidence=0.5)
+    half = prior.expected_variance_reduction(support, weights, likelihood_weight=0.5)
     assert (half[1:] < worth[1:]).all()
 
 
@@ -182,18 +185,41 @@ def test_the_mood_that_everybody_has_in_common_is_learned():
     rng = np.random.default_rng(0)
     rows = [(u, i, 4 + rng.normal(0, 0.2)) for u in range(60) for i in rng.permutation(20)[:6]]
     data = Dataset.from_frames(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]))
-    prior = LearnedPrior(0, burn_in=0, draws=200, thin=1).fit(data, np.empty((20, 0)))
-    for draw in prior.draws_[50:]:
+    prior = BayesianMF(0, burn_in=0, draws=200, thin=1).fit(data, np.empty((20, 0)))
+    for draw in prior.samples_[50:]:
         assert draw.mean[0] + draw.bias.mean() == pytest.approx(0, abs=0.1)  # around the mean of all ratings
-    moved = np.array([draw.mean[0] for draw in prior.draws_])
-    assert np.corrcoef(moved, [draw.bias.mean() for draw in prior.draws_])[0, 1] < -0.5
+    moved = np.array([draw.mean[0] for draw in prior.samples_])
+    assert np.corrcoef(moved, [draw.bias.mean() for draw in prior.samples_])[0, 1] < -0.5
+
+
+def test_the_prior_of_users_is_drawn_around_their_mean():
+    """Given users far from zero, the conditional of the prior's mean and covariance is that of a Gaussian sample."""
+    rng = np.random.default_rng(0)
+    rows = [(u, i, float(rng.integers(1, 6))) for u in range(400) for i in range(2)]
+    data = Dataset.from_frames(pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]))
+    sampler = GibbsSampler(data, np.ones((2, 1)), factors=1, seed=0)
+    covariance = np.array([[0.5, 0.2], [0.2, 0.3]])
+    users = rng.multivariate_normal([3.0, -2.0], covariance, 400)
+    means, covariances = [], []
+    for _ in range(300):
+        sampler.w = users
+        sampler._draw_user_prior()
+        means.append(sampler.mean)
+        covariances.append(np.linalg.inv(sampler.precision))
+    np.testing.assert_allclose(np.mean(means, axis=0), users.mean(0), atol=0.02)  # 1 / 401 nearer to zero
+    # The vague prior of the mean, around zero, adds the square of the mean over n to the covariance.
+    expected = np.cov(users.T) + np.outer(users.mean(0), users.mean(0)) / 400
+    np.testing.assert_allclose(np.mean(covariances, axis=0), expected, atol=0.02)
+    np.testing.assert_allclose(np.cov(np.transpose(means)), expected / 400, rtol=0.5, atol=2e-4)
 
 
 def test_worlds_that_differ_make_one_less_sure():
-    prior = LearnedPrior()
+    prior = BayesianMF()
     prior.mu_ = 3.0
-    one, other = (Draw(np.array([bias]), np.ones((1, 1)), np.zeros(1), np.eye(1), 1.0) for bias in (1.0, -1.0))
-    prior.draws_ = [one, other]
+    one, other = (
+        PosteriorSample(np.array([bias]), np.ones((1, 1)), np.zeros(1), np.eye(1), 1.0) for bias in (1.0, -1.0)
+    )
+    prior.samples_ = [one, other]
     mean, variance = prior.moments([(np.zeros(0, int), np.zeros(0))])
     assert mean[0, 0] == pytest.approx(3)
     assert variance[0, 0] == pytest.approx(1 + 1 + 1)  # the person, the noise, and the worlds
@@ -203,7 +229,7 @@ def test_seeds_repeat_and_differ(world):
     data, v, _ = world
     nobody = [(np.zeros(0, int), np.zeros(0))]
     first, again, other = (
-        LearnedPrior(2, burn_in=2, draws=2, thin=1, seed=s).fit(data, v).predict(nobody) for s in (0, 0, 1)
+        BayesianMF(2, burn_in=2, draws=2, thin=1, seed=s).fit(data, v).predict(nobody) for s in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
@@ -211,24 +237,21 @@ def test_seeds_repeat_and_differ(world):
 
 def test_equal_ratings_and_one_rating_are_fine():
     same = pd.DataFrame({"user_id": [0, 0, 1, 1], "item_id": [0, 1, 0, 1], "rating": 4.0})
-    found = LearnedPrior(1, burn_in=20, draws=10).fit(Dataset.from_frames(same), np.zeros((2, 1)))
+    found = BayesianMF(1, burn_in=20, draws=10).fit(Dataset.from_frames(same), np.zeros((2, 1)))
     np.testing.assert_allclose(found.predict([(np.array([0]), np.array([4.0]))]), 4, atol=0.7)
     one = Dataset.from_frames(same.iloc[:1])
-    assert np.isfinite(LearnedPrior(1, burn_in=2, draws=2).fit(one, np.zeros((1, 1))).predict([([], [])])).all()
+    assert np.isfinite(BayesianMF(1, burn_in=2, draws=2).fit(one, np.zeros((1, 1))).predict([([], [])])).all()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"factors": -1}, "factors=-1"), ({"draws": 0}, "draws=0"), ({"thin": 0}, "thin=0"), ({"burn_in": -2}, "burn_in")],
-)
-def test_bad_settings(options, message):
-    with pytest.raises(ValueError, match=message):
-        LearnedPrior(**options)
+@pytest.mark.parametrize("options", [{"factors": -1}, {"draws": 0}, {"thin": 0}, {"burn_in": -2}])
+def test_bad_settings(options):
+    with pytest.raises(SettingError, match=next(iter(options))):
+        BayesianMF(**options)
 
 
 def test_bad_data(world):
     data, v, _ = world
-    with pytest.raises(ValueError, match="59 rows for 60 items"):
-        LearnedPrior().fit(data, v[:59])
-    with pytest.raises(ValueError, match="no rating to learn from"):
-        LearnedPrior().fit(data.with_interactions(data.interactions.iloc[:0]), v)
+    with pytest.raises(SettingError, match="59"):
+        BayesianMF().fit(data, v[:59])
+    with pytest.raises(SettingError):
+        BayesianMF().fit(data.with_interactions(data.interactions.iloc[:0]), v)

@@ -1,4 +1,4 @@
-"""MAML: three paths to one gradient, finite differences, two libraries, and what must go wrong loudly."""
+"""MAML: the gradient against a loop, finite differences and two libraries, and what must go wrong loudly."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,13 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from llmrec_lite.errors import DivergedError, SettingError
 from llmrec_lite.meta.features import RatingNetwork
-from llmrec_lite.meta.learners import JointTraining, masked_mse, predict_all
+from llmrec_lite.meta.learners import JointTraining, gradient_descent, masked_mse, predict_batch
 from llmrec_lite.meta.maml import MAML, head_of, query_losses
 from llmrec_lite.meta.tasks import Batch, Task, collate
 
-ORDERS, PATHS = (1, 2), ("loop", "vmap", "stacked")
+ORDERS = (1, 2)
 
 
 def rating_network(d=7, seed=0, head=True):
@@ -49,33 +50,45 @@ def meta_gradient(model, *args, weights=None, **options):
     return losses.detach(), torch.autograd.grad(losses.mean(), list(weights.values()))
 
 
+def loop_losses(model, weights, batch, inner_lrs, steps, adapted_params=None, order=2):
+    """Query losses, one task after the other."""
+    losses = []
+    for i in range(len(batch.query_y)):
+        support = batch.support_x[i], batch.support_y[i], batch.support_mask[i]
+        end = gradient_descent(model, weights, *support, inner_lrs, steps, adapted_params, create_graph=order == 2)
+        losses.append(
+            masked_mse(functional_call(model, end, (batch.query_x[i],)), batch.query_y[i], batch.query_mask[i])
+        )
+    return torch.stack(losses)
+
+
 @pytest.mark.parametrize("make", [rating_network, sequential])
-@pytest.mark.parametrize("learns", [None, "head"])
+@pytest.mark.parametrize("head", [False, True])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("own_rates", [False, True])
-def test_the_three_paths_are_one(make, learns, order, own_rates):
-    model = make()
-    names = head_of(weights_of(model)) if learns else None
-    rates = 0.1
+def test_all_tasks_at_once_are_a_loop_over_tasks(make, head, order, own_rates):
+    model, inner_lrs = make(), 0.1
+    weights = weights_of(model)
+    names = head_of(weights) if head else None
     if own_rates:
         generator = torch.Generator().manual_seed(1)
-        rates = {n: torch.rand(p.shape, generator=generator).double() / 5 for n, p in model.named_parameters()}
-    found = [meta_gradient(model, batch(), rates, 4, learns=names, order=order, path=path) for path in PATHS]
-    for losses, gradients in found[1:]:
-        torch.testing.assert_close(losses, found[0][0], rtol=0, atol=1e-10)
-        for got, wanted in zip(gradients, found[0][1], strict=True):
-            torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10)
+        inner_lrs = {n: torch.rand(p.shape, generator=generator).double() / 5 for n, p in model.named_parameters()}
+    wanted = loop_losses(model, weights, batch(), inner_lrs, 4, names, order)
+    losses, gradients = meta_gradient(model, batch(), inner_lrs, 4, adapted_params=names, order=order, weights=weights)
+    torch.testing.assert_close(losses, wanted.detach(), rtol=0, atol=1e-10)
+    for got, slope in zip(gradients, torch.autograd.grad(wanted.mean(), list(weights.values())), strict=True):
+        torch.testing.assert_close(got, slope, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("make", [rating_network, sequential])
 @pytest.mark.parametrize("steps", [0, 1, 3])
-def test_the_whole_gradient_is_that_of_finite_differences(path, steps):
-    model, tasks = rating_network(), batch()
+def test_the_whole_gradient_is_that_of_finite_differences(make, steps):
+    model, tasks = make(), batch()
     weights = weights_of(model)
     names = list(weights)
 
     def losses(*values):
-        return query_losses(model, dict(zip(names, values, strict=True)), tasks, 0.2, steps, path=path)
+        return query_losses(model, dict(zip(names, values, strict=True)), tasks, 0.2, steps)
 
     assert torch.autograd.gradcheck(losses, tuple(weights.values()))
 
@@ -90,7 +103,7 @@ def test_first_order_is_another_gradient_of_the_same_loss():
 def test_first_order_is_the_gradient_where_the_adaptation_ends():
     model, tasks = rating_network(), batch(supports=(5,), queries=(4,))
     _, got = meta_gradient(model, tasks, 0.2, 3, order=1)
-    learner = MAML(model, 0.2, 3)
+    learner = MAML(model, 0.2, 3).initialize()
     end = learner.adapted(tasks.support_x[0], tasks.support_y[0], tasks.support_mask[0])
     end = {name: w.detach().requires_grad_() for name, w in end.items()}
     loss = masked_mse(functional_call(model, end, (tasks.query_x[0],)), tasks.query_y[0], tasks.query_mask[0])
@@ -109,14 +122,13 @@ class Slope(nn.Module):
         return self.w * x
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_by_hand(path):
+def test_by_hand():
     # Support (1, 2): loss (w - 2)^2, gradient 2 (w - 2) = -3 at w = 0.5; rate 0.1 leads to 0.8, with dw'/dw = 0.8.
     # Query (2, 0): loss 4 w'^2 = 2.56, and its gradient 8 w' = 6.4, times 0.8 for the second order.
     one = Batch(*(torch.tensor([[v]]) for v in (1.0, 2.0, True, 2.0, 0.0, True)))
     one = Batch(**{n: v.double() if v.dtype == torch.float32 else v for n, v in vars(one).items()})
     for order, slope in ((1, 6.4), (2, 5.12)):
-        losses, (gradient,) = meta_gradient(Slope(), one, 0.1, 1, order=order, path=path)
+        losses, (gradient,) = meta_gradient(Slope(), one, 0.1, 1, order=order)
         assert losses.item() == pytest.approx(2.56)
         assert gradient.item() == pytest.approx(slope)
 
@@ -212,7 +224,9 @@ def small(seed=0):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"order": 1}, {"parameters": "head"}, {"learn_rates": True}], ids=["maml", "first", "anil", "rates"]
+    "options",
+    [{}, {"order": 1}, {"parameters": "head"}, {"learn_inner_lrs": True}],
+    ids=["maml", "first", "anil", "rates"],
 )
 def test_it_learns_to_adapt_where_joint_training_cannot(options):
     train, new = sines(120, 1), sines(30, 2)
@@ -224,8 +238,8 @@ def test_it_learns_to_adapt_where_joint_training_cannot(options):
 
 
 def test_only_the_head_adapts_in_anil():
-    learner = MAML(rating_network(), 0.1, 2, parameters="head")
-    assert learner.learns == ["head.weight", "head.bias"]
+    learner = MAML(rating_network(), 0.1, 2, parameters="head").initialize()
+    assert learner.adapted_params_ == ["head.weight", "head.bias"]
     tasks = batch()
     after = learner.adapted(tasks.support_x[0], tasks.support_y[0], tasks.support_mask[0])
     moved = {name for name, w in after.items() if not torch.equal(w, learner.weights_[name])}
@@ -235,50 +249,58 @@ def test_only_the_head_adapts_in_anil():
 
 def test_learned_rates_are_learned_kept_and_used():
     train, valid = sines(60, 1), sines(10, 2)
-    learner = MAML(small(), 0.05, 3, learn_rates=True, steps=40, valid_every=20, learning_rate=0.01)
-    assert all((rate == 0.05).all() for rate in learner.rates_.values())
+    learner = MAML(small(), 0.05, 3, learn_inner_lrs=True, steps=40, valid_every=20, learning_rate=0.01)
+    assert all((rate == 0.05).all() for rate in learner.initialize().inner_lrs_.values())
     before = learner.query_loss(valid)
     learner.meta_fit(train, valid)
-    assert any((rate != 0.05).any() for rate in learner.rates_.values())
+    assert any((rate != 0.05).any() for rate in learner.inner_lrs_.values())
     assert learner.query_loss(valid) == pytest.approx(min(v for _, v in learner.valid_losses_), rel=1e-5)
     assert learner.query_loss(valid) < before
-    assert set(learner.learned()) == {*learner.weights_, *(f"rate of {n}" for n in learner.weights_)}
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_training_is_the_same_on_every_path(path):
-    runs = [MAML(small(), 0.05, 3, steps=5, path=p).meta_fit(sines(20, 1)).losses_ for p in (path, "stacked")]
-    assert runs[0] == pytest.approx(runs[1], rel=1e-4)
+    assert set(learner.meta_parameters()) == {*learner.weights_, *(f"inner_lr of {n}" for n in learner.weights_)}
 
 
 # ---- what goes wrong ----
 
 
 def test_a_rate_that_diverges_is_named():
-    with pytest.raises(FloatingPointError, match="inner_lr below 100000000"):
+    with pytest.raises(DivergedError, match="100000000"):
         MAML(small(), 1e8, 8, steps=3).meta_fit(sines(10, 1))
-    with pytest.raises(FloatingPointError, match="diverged"):
-        MAML(small(), 1e12, 20).adapt(sines(1, 1)[0])
-    with pytest.raises(FloatingPointError, match="diverged; take an inner_lr below 1000000000000"):
-        MAML(small(), 1e12, 20).query_loss(sines(2, 1))
+    with pytest.raises(DivergedError):
+        MAML(small(), 1e12, 20).initialize().adapt(sines(1, 1)[0])
+    with pytest.raises(DivergedError):
+        MAML(small(), 1e12, 20).initialize().query_loss(sines(2, 1))
 
 
 def test_settings_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match="order must be 1 or 2"):
+    with pytest.raises(SettingError, match="3"):
         MAML(small(), order=3)
-    with pytest.raises(ValueError, match="'fast'"):
-        MAML(small(), path="fast")
-    with pytest.raises(ValueError, match="checkpointing needs the stacked path and order 2"):
+    with pytest.raises(SettingError, match="order 2"):
         MAML(small(), order=1, checkpointing=True)
-    with pytest.raises(ValueError, match='must be "all", "head" or beginnings of these names: '):
-        MAML(small(), parameters="body")
-    with pytest.raises(ValueError, match="no weights"):
-        MAML(nn.Flatten(-2), parameters="head")
+    with pytest.raises(SettingError, match="body"):
+        MAML(small(), parameters="body").initialize()
+    with pytest.raises(SettingError):
+        MAML(nn.Flatten(-2), parameters="head").initialize()
+
+
+def test_the_head_is_the_last_layer_with_or_without_a_bias():
+    layers = nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1, bias=False)
+    assert head_of(dict(nn.Sequential(*layers).named_parameters())) == ["2.weight"]
+    assert head_of(dict(nn.Linear(3, 1, bias=False).named_parameters())) == ["weight"]
+    named = nn.ModuleDict({"head": nn.Linear(3, 1), "tail": nn.Linear(3, 1)})
+    assert head_of(dict(named.named_parameters())) == ["head.weight", "head.bias"]
+
+
+def test_maml_adapts_all_weights_by_one_rate_and_the_whole_gradient():
+    learner = MAML(small()).initialize()
+    assert learner.inner_lrs() == learner.inner_lr
+    assert set(learner.meta_parameters()) == set(learner.weights_)
+    assert learner.adapted_params_ == list(learner.weights_)
+    assert learner.order == 2
 
 
 def test_equal_ratings_one_rating_and_none_are_tasks_like_others():
     x = np.random.default_rng(0).normal(size=(6, 7)).astype(np.float32)
-    learner = MAML(RatingNetwork(7), 0.05, 5)
+    learner = MAML(RatingNetwork(7), 0.05, 5).initialize()
     for k in (0, 1, 6):
         task = Task(x[:k], np.full(k, 4, np.float32), x, np.full(6, 4, np.float32))
         assert np.isfinite(learner.adapt(task)(x)).all()
@@ -286,44 +308,44 @@ def test_equal_ratings_one_rating_and_none_are_tasks_like_others():
 
 
 def test_an_update_is_judged_by_the_mean_over_tasks():
-    learner, tasks = MAML(rating_network(), 0.1, 3), batch()
+    learner, tasks = MAML(rating_network(), 0.1, 3).initialize(), batch()
     losses = query_losses(learner.model, learner.weights_, tasks, 0.1, 3)
     torch.testing.assert_close(learner.meta_loss(tasks), losses.mean())
 
 
 def test_adapting_uses_the_learned_rates():
-    learner, tasks = MAML(rating_network(), 0.1, 3, learn_rates=True), batch()
+    learner, tasks = MAML(rating_network(), 0.1, 3, learn_inner_lrs=True).initialize(), batch()
     with torch.no_grad():
-        for name, rate in learner.rates_.items():
+        for name, rate in learner.inner_lrs_.items():
             rate.fill_(0.0 if name.startswith("head") else 0.2)
     after = learner.adapted(tasks.support_x[0], tasks.support_y[0], tasks.support_mask[0])
     stayed = {name for name, w in after.items() if torch.equal(w, learner.weights_[name])}
     assert stayed == {"head.weight", "head.bias"}
 
 
-@pytest.mark.parametrize("options", [{}, {"parameters": "head"}, {"learn_rates": True}])
+@pytest.mark.parametrize("options", [{}, {"parameters": "head"}, {"learn_inner_lrs": True}])
 def test_all_tasks_at_once_are_the_tasks_one_by_one(options):
     rng = np.random.default_rng(0)
     shapes = [((k, 7), k, (3, 7), 3) for k in (4, 0, 1, 2)]
     tasks = [Task(*(rng.normal(size=shape).astype(np.float32) for shape in some)) for some in shapes]
     model = rating_network().float()
-    learner = MAML(model, 0.1, 3, **options)
-    if learner.rates_:
+    learner = MAML(model, 0.1, 3, **options).initialize()
+    if learner.inner_lrs_:
         with torch.no_grad():
-            learner.rates_["head.weight"].fill_(0.3)
-    rates = learner.rates_ or 0.1
-    at_once = predict_all(learner.model, learner.weights_, collate(tasks), rates, 3, learner.learns)
+            learner.inner_lrs_["head.weight"].fill_(0.3)
+    rates = learner.inner_lrs_ or 0.1
+    at_once = predict_batch(learner.model, learner.weights_, collate(tasks), rates, 3, learner.adapted_params_)
     assert not at_once.requires_grad
     one_by_one = [learner.adapt(t)(t.query_x) for t in tasks]
     np.testing.assert_allclose(at_once, one_by_one, rtol=1e-4, atol=1e-5)
-    losses = [np.square(told - t.query_y).mean() for told, t in zip(one_by_one, tasks, strict=True)]
+    losses = [np.square(predicted - t.query_y).mean() for predicted, t in zip(one_by_one, tasks, strict=True)]
     assert learner.query_loss(tasks) == pytest.approx(np.mean(losses), rel=1e-4)
-    alone = predict_all(learner.model, learner.weights_, collate(tasks[1:2]), rates, 3)[0]  # nothing is known
+    alone = predict_batch(learner.model, learner.weights_, collate(tasks[1:2]), rates, 3)[0]  # nothing is known
     np.testing.assert_allclose(alone, learner.adapt(tasks[1])(tasks[1].query_x), rtol=1e-5)
 
 
 def test_values_alone_need_no_gradient():
-    weights = {name: w.detach() for name, w in weights_of(rating_network()).items()}
-    losses = [query_losses(rating_network(), weights, batch(), 0.1, 2, path="stacked")]
-    losses.append(query_losses(rating_network(), weights_of(rating_network()), batch(), 0.1, 2, path="loop"))
-    torch.testing.assert_close(losses[0].detach(), losses[1].detach())
+    model = rating_network()
+    weights = {name: w.detach() for name, w in weights_of(model).items()}
+    wanted = loop_losses(model, weights_of(model), batch(), 0.1, 2)
+    torch.testing.assert_close(query_losses(model, weights, batch(), 0.1, 2).detach(), wanted.detach())

@@ -1,4 +1,4 @@
-"""MeLU's idea: what people say of themselves as features, and an embedding that does not adapt."""
+"""MeLU: features of users, and an embedding that does not adapt."""
 
 import numpy as np
 import pandas as pd
@@ -40,23 +40,23 @@ def tasks(n=6, d=4, seed=0):
     def part(k):
         return rng.normal(size=(k, d)).astype(np.float32), rng.uniform(1, 5, k).astype(np.float32)
 
-    return [Task(*part(i % 3), *part(5), owner=i % 4) for i in range(n)]
+    return [Task(*part(i % 3), *part(5), task_id=i % 4) for i in range(n)]
 
 
-def test_each_input_of_a_task_gets_its_owner():
+def test_each_input_of_a_task_gets_its_user():
     people = person_features(users())
     for before, after in zip(tasks(), with_person(tasks(), people), strict=True):
         for name in ("support", "query"):
             x, joined = getattr(before, f"{name}_x"), getattr(after, f"{name}_x")
             assert joined.dtype == np.float32
             np.testing.assert_array_equal(joined[:, :4], x)
-            np.testing.assert_array_equal(joined[:, 4:], np.tile(people[int(before.owner)], (len(x), 1)))
+            np.testing.assert_array_equal(joined[:, 4:], np.tile(people[int(before.task_id)], (len(x), 1)))
             np.testing.assert_array_equal(getattr(after, f"{name}_y"), getattr(before, f"{name}_y"))
-        assert after.owner == before.owner
+        assert after.task_id == before.task_id
 
 
 def test_the_embedding_stays_and_what_decides_moves():
-    model = PreferenceEstimator(4, (6, 5, 3), 0.1, 2, seed=1)
+    model = PreferenceEstimator(4, (6, 5, 3), 0.1, 2, seed=1).initialize()
     with torch.no_grad():
         model.weights_["head.weight"].fill_(0.3)
     one = tasks()[2]
@@ -68,19 +68,19 @@ def test_the_embedding_stays_and_what_decides_moves():
 
 def test_the_embedding_learns_from_the_queries_through_the_steps():
     model = PreferenceEstimator(4, (6, 5), 0.1, 2, steps=3, batch_size=6, seed=0)
-    before = {name: weight.detach().clone() for name, weight in model.weights_.items()}
+    before = {name: weight.detach().clone() for name, weight in model.initialize().weights_.items()}
     model.meta_fit(tasks())
     assert all(not torch.equal(weight, before[name]) for name, weight in model.weights_.items())
     assert model.order == 2
 
 
-def test_layers_by_the_beginnings_of_their_names():
-    ten = PreferenceEstimator(3, (2,) * 11)
-    assert not any(name.startswith("hidden.0.") for name in ten.learns)
-    assert {"hidden.1.weight", "hidden.10.weight", "head.bias"} <= set(ten.learns)
-    assert len(ten.learns) == len(ten.weights_) - 2
-    with pytest.raises(ValueError, match="beginnings of these names: hidden"):
-        MAML(ten.model, parameters=("hidden.1.", "body"))
+def test_layers_by_the_prefixes_of_their_names():
+    ten = PreferenceEstimator(3, (2,) * 11).initialize()
+    assert not any(name.startswith("hidden.0.") for name in ten.adapted_params_)
+    assert {"hidden.1.weight", "hidden.10.weight", "head.bias"} <= set(ten.adapted_params_)
+    assert len(ten.adapted_params_) == len(ten.weights_) - 2
+    with pytest.raises(ValueError, match="body"):
+        MAML(ten.model, parameters=("hidden.1.", "body")).initialize()
 
 
 def test_one_layer_is_too_few():

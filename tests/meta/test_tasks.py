@@ -1,4 +1,4 @@
-"""Tasks: what may be learned from comes first, nobody is in two parts, and padding is told from data."""
+"""Tasks: the support comes first, no user is in two parts, and padding is masked."""
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrec_lite.data import Dataset
+from llmrec_lite.errors import SettingError
 from llmrec_lite.meta.tasks import (
     Task,
     age_bands,
@@ -49,9 +50,9 @@ def by_time(data, user):
 
 def test_the_support_is_what_came_first(data):
     tasks = user_tasks(data, support=4, query=None)
-    assert [t.owner for t in tasks] == [0, 1, 2, 3]
+    assert [t.task_id for t in tasks] == [0, 1, 2, 3]
     for task in tasks:
-        items, ratings = by_time(data, task.owner)
+        items, ratings = by_time(data, task.task_id)
         k = min(4, len(items) - 1)
         np.testing.assert_array_equal(task.support_x, items[:k])
         np.testing.assert_array_equal(task.support_y, ratings[:k])
@@ -67,7 +68,7 @@ def test_one_rating_is_the_query_and_leaves_an_empty_support(data):
 
 def test_the_query_is_drawn_from_the_rest_and_belongs_to_its_item(data):
     for task in user_tasks(data, support=4, query=6):
-        items, ratings = by_time(data, task.owner)
+        items, ratings = by_time(data, task.task_id)
         stars = dict(zip(items.tolist(), ratings.tolist(), strict=True))
         assert not set(task.query_x) & set(task.support_x)
         assert len(task.query_x) == min(6, max(1, len(items) - 4))
@@ -84,7 +85,7 @@ def test_a_longer_support_keeps_the_query_that_lies_behind_it(data):
 
 def test_draws_depend_on_the_seed_and_on_the_user_only(data):
     def queries(d, seed):
-        return {t.owner: t.query_x.tolist() for t in user_tasks(d, support=4, query=3, seed=seed)}
+        return {t.task_id: t.query_x.tolist() for t in user_tasks(d, support=4, query=3, seed=seed)}
 
     assert queries(data, 0) == queries(data, 0) != queries(data, 1)
     alone = data.with_interactions(data.interactions[data.user_index == 3])
@@ -115,12 +116,12 @@ def test_meta_train_valid_and_test_are_different_people():
 
 
 def test_groups_are_tasks_of_their_own_people(data):
-    tasks = {t.owner: t for t in group_tasks(data, "job", support=10, query=None)}
+    tasks = {t.task_id: t for t in group_tasks(data, "job", support=10, query=None)}
     assert set(tasks) == {"a", "b"}
     assert len(tasks["a"].query_y) == 12 + 5 - 10
     stars = sorted(np.concatenate([tasks["b"].support_y, tasks["b"].query_y]).tolist())
     assert stars == sorted(data.ratings[np.isin(data.user_index, [2, 3])].tolist())
-    assert {t.owner for t in group_tasks(data, "age", support=0)} == {"0-17", "18-24", "25-34", "56+"}
+    assert {t.task_id for t in group_tasks(data, "age", support=0)} == {"0-17", "18-24", "25-34", "56+"}
 
 
 def test_bands_of_age():
@@ -165,7 +166,9 @@ def test_every_task_comes_once_before_any_comes_again(n, size, seed):
         (lambda d: user_tasks(d, order="first"), 'order must be "time"'),
         (lambda d: user_tasks(d, features=np.ones((3, 2))), "3 rows for 40 items"),
         (lambda d: group_tasks(d, "town"), "no column 'town' to group by; there are: age, job"),
-        (lambda d: split_users(d, (0.5, 0.5)), "three numbers"),
+        (lambda d: split_users(d, (0.5, 0.5)), "0.5"),
+        (lambda d: split_users(d, (1.2, -0.4, 0.2)), "-0.4"),
+        (lambda d: split_users(d, (0.8, 0.0, 0.2)), "0.0"),
         (lambda d: split_users(d, (0.98, 0.01, 0.01)), "leave a part empty"),
         (lambda d: collate([]), "no task"),
         (lambda d: next(episodes(user_tasks(d), 0, 1, 0)), "size >= 1"),
@@ -176,7 +179,7 @@ def test_every_task_comes_once_before_any_comes_again(n, size, seed):
     ],
 )
 def test_what_makes_no_task_is_rejected(data, call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SettingError, match=message):
         call(data)
 
 
@@ -186,9 +189,9 @@ def test_what_makes_no_task_is_rejected(data, call, message):
 @pytest.mark.parametrize("order", ["time", "random"])
 def test_supports_grow_and_the_query_stays(data, order):
     nested = nested_tasks(data, supports=(0, 2, 6), query=3, order=order)
-    assert {k: [t.owner for t in tasks] for k, tasks in nested.items()} == {k: [0, 3] for k in (0, 2, 6)}
+    assert {k: [t.task_id for t in tasks] for k, tasks in nested.items()} == {k: [0, 3] for k in (0, 2, 6)}
     for tasks in zip(*nested.values(), strict=True):
-        items, ratings = by_time(data, tasks[0].owner)
+        items, ratings = by_time(data, tasks[0].task_id)
         rating_of = dict(zip(items, ratings, strict=True))
         for k, task in zip((0, 2, 6), tasks, strict=True):
             assert len(task.support_x) == k
@@ -203,7 +206,7 @@ def test_supports_grow_and_the_query_stays(data, order):
             np.testing.assert_array_equal(tasks[-1].support_x, items[:6])
 
 
-def test_both_orders_ask_the_same_and_tell_something_else(data):
+def test_both_orders_have_the_same_queries_and_other_supports(data):
     first, later = (nested_tasks(data, (6,), 3, seed=1, order=order)[6] for order in ("time", "random"))
     for a, b in zip(first, later, strict=True):
         np.testing.assert_array_equal(a.query_x, b.query_x)
@@ -234,5 +237,5 @@ def test_folds_judge_each_user_once(n):
         judged.append(parts[2])
     assert set.union(*judged) == set(range(n))
     assert sum(map(len, judged)) == n
-    with pytest.raises(ValueError, match="fold=5 is not one of the 5"):
+    with pytest.raises(ValueError, match="fold=5"):
         split_users(data, fold=5)

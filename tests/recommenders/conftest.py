@@ -12,10 +12,10 @@ QUICK = {
     "BiasedMF": {"factors": 4, "epochs": 3},
     "ALS": {"factors": 4, "l2": 0.5, "sweeps": 3},
     "BPR": {"factors": 4, "epochs": 3, "batch": 4},
-    "NeuMF": {"factors": 4, "epochs": 2},
-    "Caser": {"d": 8, "epochs": 2, "length": 6},
-    "GRU4Rec": {"d": 8, "epochs": 2, "length": 6},
-    "SASRec": {"d": 8, "epochs": 2, "length": 6},
+    "NeuMF": {"factors": 4, "n_epochs": 2},
+    "Caser": {"dim": 8, "n_epochs": 2, "length": 6},
+    "GRU4Rec": {"dim": 8, "n_epochs": 2, "length": 6},
+    "SASRec": {"dim": 8, "n_epochs": 2, "length": 6},
     "TextRecommender": {"encoder": TfidfEncoder()},
 }
 

@@ -38,7 +38,7 @@ def groups() -> tuple[Dataset, list[tuple[int, int]]]:
 
 def test_it_learns_a_planted_preference(groups):
     data, held_out = groups
-    model = NeuMF(factors=8, epochs=60, learning_rate=0.01, batch=32, dropout=0.1).fit(data)
+    model = NeuMF(factors=8, n_epochs=60, learning_rate=0.01, batch_size=32, dropout=0.1).fit(data)
     assert model.losses_[-1] < 0.5 * model.losses_[0]
     assert len(model.losses_) == 60
     scores = model.score_indices(range(24))
@@ -48,7 +48,7 @@ def test_it_learns_a_planted_preference(groups):
 
 
 def test_scores_are_the_networks_logits_without_dropout(groups):
-    model = NeuMF(factors=4, epochs=1, dropout=0.9).fit(groups[0])
+    model = NeuMF(factors=4, n_epochs=1, dropout=0.9).fit(groups[0])
     scores = model.score_indices([5, 1])
     np.testing.assert_array_equal(model.score_indices([5, 1]), scores)
     with torch.no_grad():
@@ -65,6 +65,6 @@ def test_negatives_that_were_met_are_labelled_as_met(monkeypatch):
         lambda logits, target: labels.append(target) or real(logits, target),
     )
     log = pd.DataFrame({"user_id": [1] * 4, "item_id": range(4)})
-    NeuMF(factors=4, epochs=2, negatives=3).fit(Dataset.from_frames(log))
+    NeuMF(factors=4, n_epochs=2, negatives=3).fit(Dataset.from_frames(log))
     assert [len(target) for target in labels] == [16, 16]
     assert all((target == 1).all() for target in labels)

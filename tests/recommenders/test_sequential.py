@@ -19,10 +19,10 @@ from llmrec_lite.recommenders.sequential import (
 )
 
 NETWORKS = {
-    "caser": lambda: CaserNet(10, d=8, dropout=0.5),
-    "gru": lambda: GRUNet(10, d=8, dropout=0.5),
-    "lstm": lambda: GRUNet(10, d=8, dropout=0.5, cell="lstm"),
-    "sasrec": lambda: SASRecNet(10, d=8, dropout=0.5, length=12),
+    "caser": lambda: CaserNet(10, dim=8, dropout=0.5),
+    "gru": lambda: GRUNet(10, dim=8, dropout=0.5),
+    "lstm": lambda: GRUNet(10, dim=8, dropout=0.5, cell="lstm"),
+    "sasrec": lambda: SASRecNet(10, dim=8, dropout=0.5, length=12),
 }
 MODELS = ["Caser", "GRU4Rec", "SASRec"]
 
@@ -130,7 +130,7 @@ def test_padding_is_invisible_except_to_a_recurrent_network(network):
 @torch.no_grad()
 def test_caser_slides_its_filters_over_the_picture_of_the_window():
     torch.manual_seed(3)
-    net = CaserNet(10, d=4, dropout=0.5, window=3, filters=2).eval()
+    net = CaserNet(10, dim=4, dropout=0.5, window=3, filters=2).eval()
     items = torch.tensor([[3, 4, 2, 9, 1]])
     for place in range(5):
         picture = torch.zeros(3, 4)  # window x d, the last item at the bottom, zeros above the first item
@@ -162,7 +162,7 @@ def test_caser_reads_its_window_only():
 @torch.no_grad()
 def test_sasrec_tells_the_order_of_the_past():
     # One block: without places its attention sees a set. (Two blocks could tell from the causal mask.)
-    net = SASRecNet(10, d=8, dropout=0.5, length=12, blocks=1).eval()
+    net = SASRecNet(10, dim=8, dropout=0.5, length=12, blocks=1).eval()
     states = [net(torch.tensor([items]))[0, -1] for items in ([1, 2, 3], [2, 1, 3])]
     assert abs(states[0] - states[1]).max() > 1e-3
 
@@ -176,7 +176,7 @@ def test_the_attention_of_sasrec_is_softmax_of_qk_times_v():
     mask = torch.ones(t, t, dtype=torch.bool).tril().repeat(n, 1, 1)
     mask[1, :, 0] = False  # the second row begins with padding
     mask[1, 0, 0] = True
-    q, k, v = block.qkv(block.norm_attend(x)).chunk(3, dim=-1)
+    q, k, v = block.qkv(block.norm_attn(x)).chunk(3, dim=-1)
     seen = torch.zeros(n, t, d)
     for head in range(heads):
         own = slice(head * d // heads, (head + 1) * d // heads)
@@ -185,8 +185,8 @@ def test_the_attention_of_sasrec_is_softmax_of_qk_times_v():
                 logits = torch.stack([q[row, place, own] @ k[row, other, own] for other in range(t)])
                 logits = (logits / (d // heads) ** 0.5).masked_fill(~mask[row, place], -torch.inf)
                 seen[row, place, own] = torch.softmax(logits, 0) @ v[row, :, own]
-    expected = x + block.merge(seen)
-    expected = expected + block.feed(block.norm_feed(expected))
+    expected = x + block.out_proj(seen)
+    expected = expected + block.mlp(block.norm_mlp(expected))
     torch.testing.assert_close(block(x, mask[:, None]), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -199,7 +199,7 @@ CYCLE = "abcdefabcdefabcdef"
 @pytest.mark.parametrize("name", MODELS)
 def test_a_cycle_is_learned_by_heart(make, name, loss):
     data = walks(*(CYCLE[start : start + 13] for start in range(5)))
-    settings = {"d": 16, "length": 6, "epochs": 60, "learning_rate": 0.01, "batch": 4, "dropout": 0.1}
+    settings = {"dim": 16, "length": 6, "n_epochs": 60, "learning_rate": 0.01, "batch_size": 4, "dropout": 0.1}
     model = make(name, loss=loss, **settings).fit(data)
     assert model.losses_[-1] < 0.2 * model.losses_[0]
     ends = [data.sequences()[user][-1] for user in range(5)]
@@ -221,7 +221,7 @@ def test_every_step_of_a_history_is_a_target_once(make, monkeypatch, n):
 
 @pytest.mark.parametrize("loss", ["ce", "bce"])
 def test_the_loss_by_hand(make, loss):
-    model = make("GRU4Rec", loss=loss, dropout=0.0, negatives=2, epochs=0).fit(walks("abc", "bca"))
+    model = make("GRU4Rec", loss=loss, dropout=0.0, negatives=2, n_epochs=0).fit(walks("abc", "bca"))
     model.net_.eval()
     model.bias_.data = torch.linspace(-1, 1, 7)
     pieces = torch.tensor([[0, 0, 0, 0, 2, 5, 6], [0, 0, 0, 0, 0, 1, 4]])
@@ -269,9 +269,9 @@ def test_the_callback_watches_and_stops_without_changing_the_training(make):
         seen.append((epoch, len(model.losses_), model.recommend(["u2"], k=1)["item_id"].item()))
         return epoch == 2
 
-    watched = make("SASRec", epochs=5, on_epoch=watch).fit(data)
+    watched = make("SASRec", n_epochs=5, on_epoch=watch).fit(data)
     assert [entry[:2] for entry in seen] == [(0, 1), (1, 2), (2, 3)]
-    alone = make("SASRec", epochs=5).fit(data)
+    alone = make("SASRec", n_epochs=5).fit(data)
     assert len(alone.losses_) == 5
     assert alone.losses_[:3] == watched.losses_
 
@@ -287,8 +287,6 @@ def test_a_failed_fit_is_no_fit(make):
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match="not 'mse'"):
         SASRec(loss="mse")
-    with pytest.raises(ValueError, match="d=7 does not divide into 2 heads"):
-        SASRec(d=7, epochs=1).fit(walks("abc"))
     with pytest.raises(TypeError, match="use Caser, GRU4Rec or SASRec"):
         SequenceRecommender().fit(walks("abc"))
 
