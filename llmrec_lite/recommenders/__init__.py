@@ -36,10 +36,10 @@ _MODULE_OF = {
     "Popularity": "popularity",
     "ItemMean": "popularity",
     "ContentBased": "content",
-    "UserKNN": "neighbours",
-    "ItemKNN": "neighbours",
-    "Baseline": "neighbours",
-    "BaselineKNN": "neighbours",
+    "UserKNN": "neighbors",
+    "ItemKNN": "neighbors",
+    "Baseline": "neighbors",
+    "BaselineKNN": "neighbors",
     "BiasedMF": "factorization",
     "ALS": "factorization",
     "BPR": "factorization",
@@ -50,7 +50,7 @@ _MODULE_OF = {
     "Caser": "sequential",
     "GRU4Rec": "sequential",
     "SASRec": "sequential",
-    "TextRecommender": "text",
+    "TextRecommender": ".language.text_recommender",
 }
 MODELS = [name for name, module in _MODULE_OF.items() if module != "base"]
 RATING_MODELS = ["ItemMean", "Baseline", "BaselineKNN", "BiasedMF"]
@@ -60,7 +60,7 @@ __all__ = [*_MODULE_OF, "MODELS", "RATING_MODELS"]
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; its models are {', '.join(MODELS)}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
