@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from book.experiments.registry import experiment
-from book.experiments.study import FINE_TUNING, Study, contenders, trained_jointly
-from llmrec_lite.data import load_movielens
+from book.experiments.registry import Result, Row, draw, experiment, find
+from book.experiments.study import FINE_TUNING, Study, contenders, rules, trained_jointly
+from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.baselines import (
     ORDERS,
@@ -26,7 +27,8 @@ from llmrec_lite.meta.features import RatingNetwork, item_features
 from llmrec_lite.meta.learners import JointTraining, MetaLearner
 from llmrec_lite.meta.maml import MAML
 from llmrec_lite.meta.reptile import Reptile
-from llmrec_lite.meta.tasks import SHOTS, nested_tasks, split_users
+from llmrec_lite.meta.tasks import SHOTS, Task, nested_tasks, split_users
+from llmrec_lite.meta.user_attention import Order
 
 INNER = ((0.02, 5), (0.05, 1), (0.05, 5), (0.1, 5))  # rate and steps in training
 
@@ -79,10 +81,7 @@ def meta_learning() -> dict[str, Any]:
         known = contenders(joint[0], JointTraining(network))
         tuned = [adapting(one, *setting) for one in joint for setting in FINE_TUNING]
         for order in ORDERS:
-            to_learn, to_stop = (
-                [t for k, tasks in nested_tasks(part, SHOTS, QUERY, fold, order, features).items() if k for t in tasks]
-                for part in (train, valid)
-            )
+            to_learn, to_stop = (_with_support(part, order, features, fold) for part in (train, valid))
             ways = {name: known[name] for name in RULES} | {"joint training + fine-tuning": tuned}
             trained: dict[str, list[MetaLearner]] = {}
             for name in (*RELATIVES, "Reptile"):
@@ -110,6 +109,11 @@ def meta_learning() -> dict[str, Any]:
     return {"table": table, "chosen": study.chosen, "costs": costs, "convergence": rows}
 
 
+def _with_support(part: Dataset, order: Order, features: np.ndarray, fold: int) -> list[Task]:
+    """Make tasks of every size but of none."""
+    return [t for k, tasks in nested_tasks(part, SHOTS, QUERY, fold, order, features).items() if k for t in tasks]
+
+
 def _meta_learner(name: str, network: RatingNetwork, setting: int, seed: int) -> MetaLearner:
     options: dict[str, Any] = {"steps": 300, "valid_every": 100, "seed": seed}
     if name == "Reptile":
@@ -122,3 +126,20 @@ def _meta_learner(name: str, network: RatingNetwork, setting: int, seed: int) ->
 def _path(learner: MetaLearner, tasks: Tasks) -> np.ndarray:
     """Return the mean squared errors of each task after 0 to 10 steps, (11, tasks)."""
     return np.stack([user_errors(adapting(learner, steps=steps), tasks) for steps in range(11)])
+
+
+@meta_learning.check
+def _meta_learning_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data, study = load_movielens(), Study()
+    vectors = TextEncoder().encode(data.items["text"].tolist())
+    order, k, name = draw(rng, ORDERS), draw(rng, SHOTS[1:]), draw(rng, (*RELATIVES, "Reptile"))
+    for fold in range(3):
+        train, valid, test = split_users(data, SHARES, fold=fold)
+        features = item_features(train, vectors, seed=fold)
+        setting = find(stored["chosen"], order=order, model=name, k=k, fold=fold)["setting"]
+        learner = _meta_learner(name, RatingNetwork(features.shape[1], seed=fold), setting // len(USED), fold)
+        learner.meta_fit(*(_with_support(part, order, features, fold) for part in (train, valid)))
+        ways = {rule: rules()[rule] for rule in RULES} | {name: [adapting(learner, steps=USED[setting % len(USED)])]}
+        study.judge(ways, valid, test, features, order, fold)
+    rows = [row for row in study.table("ridge on factors") if row["model"] in RULES or row["k"] == k]
+    yield Row.of(f"{name} with K = {k} and rules, {order}", stored["table"], rows, "order", "model", "k")

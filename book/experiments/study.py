@@ -99,14 +99,20 @@ L2 = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 DAMPING = (1.0, 3.0, 6.0, 12.0, 25.0, 50.0)
 
 
-def contenders(joint: JointTraining, fresh: JointTraining) -> dict[str, list[Answer]]:
-    """Name each way to answer, with the settings to choose from, six at most."""
+def rules() -> dict[str, list[Answer]]:
+    """Name each way to answer that needs no training, with the settings to choose from."""
     return {
         "item mean": [each(item_mean)],
         "shrunk bias": [each(partial(shrunk_bias, damping=d)) for d in DAMPING],
         "ridge on factors": [each(partial(ridge, l2=l2, columns=FACTORS)) for l2 in L2],
         "ridge on text": [each(partial(ridge, l2=l2, columns=TEXT)) for l2 in L2],
         "ridge": [each(partial(ridge, l2=l2)) for l2 in L2],
+    }
+
+
+def contenders(joint: JointTraining, fresh: JointTraining) -> dict[str, list[Answer]]:
+    """Name each way to answer, with the settings to choose from, six at most."""
+    return rules() | {
         "untrained network + fine-tuning": [adapting(fresh, *setting) for setting in FINE_TUNING],
         "joint training": [adapting(joint, steps=0)],
         "joint training + fine-tuning": [adapting(joint, *setting) for setting in FINE_TUNING],
