@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from book.experiments.registry import Result, Row, draw, experiment
-from book.experiments.study import Study, contenders, rules, trained_jointly
+from book.experiments.registry import Result, Row, experiment
+from book.experiments.study import Study, contenders, draw_order, rules, trained_jointly
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.baselines import (
@@ -53,7 +53,7 @@ def adaptation() -> dict[str, Any]:
 
 @adaptation.check
 def _adaptation_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
-    data, study, order = load_movielens(), Study(), draw(rng, ORDERS)
+    data, study, order = load_movielens(), Study(), draw_order(rng)
     vectors = TextEncoder().encode(data.items["text"].tolist())
     for fold in range(5):
         train, valid, test = split_users(data, SHARES, fold=fold)

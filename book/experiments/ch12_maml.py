@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from book.experiments.registry import Result, Row, draw, experiment, find
-from book.experiments.study import FINE_TUNING, Study, contenders, rules, trained_jointly
+from book.experiments.study import FINE_TUNING, Study, contenders, draw_order, rules, trained_jointly
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.baselines import (
@@ -132,7 +132,7 @@ def _path(learner: MetaLearner, tasks: Tasks) -> np.ndarray:
 def _meta_learning_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
     data, study = load_movielens(), Study()
     vectors = TextEncoder().encode(data.items["text"].tolist())
-    order, k, name = draw(rng, ORDERS), draw(rng, SHOTS[1:]), draw(rng, (*RELATIVES, "Reptile"))
+    order, k, name = draw_order(rng), draw(rng, SHOTS[1:]), draw(rng, (*RELATIVES, "Reptile"))
     for fold in range(3):
         train, valid, test = split_users(data, SHARES, fold=fold)
         features = item_features(train, vectors, seed=fold)

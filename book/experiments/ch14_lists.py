@@ -10,6 +10,7 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from book.experiments.registry import Result, Row, draw, experiment
+from book.experiments.study import draw_order
 from llmrec_lite.data import LIKED, Dataset, load_movielens
 from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES, mean_interval
 from llmrec_lite.meta.cold_start import ColdStartRecommender
@@ -182,7 +183,7 @@ def episode_rankers(train: Dataset, k: int, order: Order) -> dict[str, list[Rank
 
 @newcomers.check
 def _newcomers_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
-    data, order, k = load_movielens(), draw(rng, ORDERS), draw(rng, SHOTS)
+    data, order, k = load_movielens(), draw_order(rng), draw(rng, SHOTS)
     found: dict[tuple[str, int, str], list[np.ndarray]] = {}
     owners = []
     for fold in range(5):

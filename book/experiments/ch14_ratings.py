@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from book.experiments.ch12_maml import INNER, RULES, USED
 from book.experiments.registry import Result, Row, draw, experiment
-from book.experiments.study import FINE_TUNING, L2, Study, contenders, rules, trained_jointly
+from book.experiments.study import FINE_TUNING, L2, Study, contenders, draw_order, rules, trained_jointly
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.baselines import FACTORS, ORDERS, QUERY, SHARES, Answer, Tasks, adapting, each, ridge
@@ -145,7 +145,7 @@ def _learned_prior(train: Dataset, valid: Dataset, test: Dataset, order: Order, 
 
 @cold_start.check
 def _cold_start_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
-    data, study, order = load_movielens(), Study(), draw(rng, ORDERS)
+    data, study, order = load_movielens(), Study(), draw_order(rng)
     vectors = TextEncoder().encode(data.items["text"].tolist())
     for fold in range(5):
         train, valid, test = split_users(data, SHARES, seed=1, fold=fold)
@@ -210,7 +210,7 @@ def _on_32_factors(train: Dataset, features: np.ndarray) -> Answer:
 
 @prior_parts.check
 def _prior_parts_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
-    data, study, order, one = load_movielens(), Study(), draw(rng, ORDERS), draw(rng, range(10))
+    data, study, order, one = load_movielens(), Study(), draw_order(rng), draw(rng, range(10))
     vectors = TextEncoder().encode(data.items["text"].tolist())
     for seed in range(10):
         train, valid, test = split_users(data, SHARES, seed=seed // 5, fold=seed % 5)

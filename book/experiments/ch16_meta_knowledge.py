@@ -65,7 +65,7 @@ def _corrected_models() -> dict[str, Model]:
 def _corrected_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
     models, parts = _corrected_models(), top10_parts()
     yield compute_again("ALS", models["ALS"], stored, parts, 1)
-    name = draw(rng, [name for name in models if name != "ALS"])
+    name = draw(rng, [name for name in models if name.startswith("ALS, then")])  # three epochs, not sixty
     yield compute_again(name, models[name], stored, parts, 1)
 
 
@@ -97,5 +97,5 @@ def _history_models() -> dict[str, Model]:
 @histories.check
 def _histories_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
     models = _history_models()
-    name = draw(rng, models)
+    name = draw(rng, [name for name in models if name not in ("LSTM", "Transformer")])
     yield compute_again(name, models[name], stored, next_item_parts(), 1)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.meta.baselines import (
     FACTORS,
+    ORDERS,
     QUERY,
     TEXT,
     Answer,
@@ -27,6 +28,7 @@ from llmrec_lite.meta.baselines import (
 from llmrec_lite.meta.features import RatingNetwork
 from llmrec_lite.meta.learners import JointTraining
 from llmrec_lite.meta.tasks import SHOTS, nested_tasks, user_tasks
+from llmrec_lite.meta.user_attention import Order
 
 
 class Study:
@@ -48,7 +50,7 @@ class Study:
         valid: Dataset,
         test: Dataset,
         features: np.ndarray,
-        order: Literal["time", "random"],
+        order: Order,
         fold: int,
     ) -> None:
         """Choose a setting of each way for each K on meta-validation users; keep its errors on meta-test users."""
@@ -88,6 +90,11 @@ class Study:
         _, place, times = np.unique(owners, return_inverse=True, return_counts=True)
         errors = np.concatenate(self.errors[order, name, k][folds], axis=1)
         return np.stack([np.bincount(place, part) / times for part in errors])
+
+
+def draw_order(rng: np.random.Generator) -> Order:
+    """Draw which ratings of a user are known."""
+    return ORDERS[int(rng.integers(len(ORDERS)))]
 
 
 FINE_TUNING = ((0.02, 1), (0.05, 1), (0.05, 3), (0.05, 6), (0.05, 12), (0.05, 24))  # rate, steps
