@@ -161,6 +161,18 @@ def status(record: Result, one: Experiment) -> Status:
     return "checked" if {key: record.get("checked", {}).get(key) for key in origin} == origin else "stale"
 
 
+def overview(folder: Path = RESULTS_DIR) -> list[dict[str, Any]]:
+    """Return for each result its name, chapter, status, date, seconds, and the date of its last check or ""."""
+    rows = []
+    for name, one in register_all().items():
+        if (path := folder / f"{name}.json").is_file():
+            record = json.loads(path.read_text("utf-8"))
+            row = {"name": name, "chapter": int(one.file.stem[2:4]), "status": status(record, one)}
+            row |= {"date": record["date"], "seconds": record["seconds"]}
+            rows.append(row | {"checked": record.get("checked", {}).get("date", "")})
+    return rows
+
+
 def check(name: str, seed: int | None = None, folder: Path = RESULTS_DIR) -> tuple[Status, list[tuple[Row, float]]]:
     """Compute a few rows of a stored result again; where they agree, the record says by which code.
 

@@ -32,7 +32,8 @@ def closure(files: Iterable[Path], root: Path = ROOT, without: Iterable[Path] = 
         if file not in found | left_out:
             found.add(file)
             package = ".".join(file.relative_to(root).parent.parts)
-            waiting.extend(path for name in _imports(read(file), package) for path in _files_of(name, root))
+            names = {package, *_imports(read(file), package)}
+            waiting.extend(path for name in names for path in _files_of(name, root))
     return sorted(found)
 
 
