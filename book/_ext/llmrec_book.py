@@ -220,7 +220,8 @@ def stale_note(names: Sequence[str]) -> nodes.admonition:
         first += [*([nodes.Text(", ")] if place else []), nodes.literal(text=name)]
     first += nodes.Text(". To compute some of their rows again:")
     note += first
-    note += nodes.literal_block(text=f"python -m book.experiments check {' '.join(names)}")
+    command = f"python -m book.experiments check {' '.join(names)}"
+    note += nodes.literal_block(command, command, language="bash")
     return note
 
 
