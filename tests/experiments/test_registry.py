@@ -153,7 +153,9 @@ def test_other_numbers_stay_stale_and_change_nothing(made_up):
     assert verdict == "stale"
     assert rows[0][1] == pytest.approx(0.1)
     assert path.read_bytes() == before
-    assert command("check", "tiny").exit_code == 1
+    done = command("check", "tiny")
+    assert done.exit_code == 1
+    assert "differs" in done.output
 
 
 def test_a_fresh_result_with_other_numbers_is_stale(made_up):
