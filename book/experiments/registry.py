@@ -51,11 +51,14 @@ class Row:
 
     @classmethod
     def of(cls, name: str, table: Sequence[Result], computed: Result | Sequence[Result], *labels: str) -> Row:
-        """Set rows beside those of a stored table with the same labels, as far as they were computed; but no times."""
-        rows = [computed] if isinstance(computed, Mapping) else computed
-        rows = [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
-        old = [find(table, **{label: row[label] for label in labels}) for row in rows]
-        return cls(name, [{key: o.get(key) for key in new} for o, new in zip(old, rows, strict=True)], rows)
+        """Set rows beside those of a stored table with the same labels, as far as both have columns; but no times."""
+        found = []
+        for row in [computed] if isinstance(computed, Mapping) else computed:
+            old = find(table, **{label: row[label] for label in labels})
+            # Of a row that is not stored all columns are kept, so that it differs.
+            both = {key: value for key, value in row.items() if key not in TIMES and (key in old or not old)}
+            found.append(({key: old[key] for key in both if old}, both))
+        return cls(name, [stored for stored, _ in found], [again for _, again in found])
 
 
 def find(table: Sequence[Result], **labels: Any) -> Result:

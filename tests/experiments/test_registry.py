@@ -185,7 +185,7 @@ def test_the_overview_has_what_is_stored(made_up, monkeypatch):
 
 def test_a_row_is_set_beside_the_one_with_its_labels():
     table = [{"model": "EASE", "k": 1, "ndcg": 0.5, "seconds": 3}, {"model": "EASE", "k": 5, "ndcg": 0.6, "low": 0.4}]
-    row = registry.Row.of("EASE", table, {"model": "EASE", "k": 5, "ndcg": 0.7, "seconds": 9}, "model", "k")
+    row = registry.Row.of("EASE", table, {"model": "EASE", "k": 5, "ndcg": 0.7, "mae": 1, "seconds": 9}, "model", "k")
     assert row.stored == [{"model": "EASE", "k": 5, "ndcg": 0.6}]
     assert row.computed == [{"model": "EASE", "k": 5, "ndcg": 0.7}]
     gone = registry.Row.of("ALS", table, [{"model": "ALS", "ndcg": 0.7}], "model")
