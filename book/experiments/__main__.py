@@ -64,8 +64,8 @@ def check(
         try:
             verdict, rows = registry.check(name, seed)
             differ = {row.name for row, far in rows if far > registry.TOLERANCE}
-            names = (f"{row.name} (differs)" if row.name in differ else row.name for row, _ in rows)
-            what = "; ".join(names) or "none: needs other hardware"
+            shown = (f"{row.name} (differs)" if row.name in differ else row.name for row, _ in rows)
+            what = "; ".join(shown) or "none: needs other hardware"
             far = f"{max(far for _, far in rows):.1e}" if rows else ""
         except Exception as error:
             if not every:
