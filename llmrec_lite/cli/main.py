@@ -262,7 +262,8 @@ def _check_able(model: Any, method: str, what: str) -> None:
 
 def _best(dataset: Dataset, scores: Any, history: list[tuple[Any, float]], k: int) -> pd.DataFrame:
     """Return the k items with the best scores, (1, n_items), that the history does not hold."""
-    from llmrec_lite.recommenders.base import histories_to_matrix, top_k_unseen
+    from llmrec_lite.interface import top_k_unseen
+    from llmrec_lite.recommenders.base import histories_to_matrix
 
     items, values = top_k_unseen(scores, histories_to_matrix([history], dataset), k)
     found = items[0] >= 0

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
+from typing import Any, Protocol, TypedDict, Unpack, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmrec_lite.errors import SettingError
 
-if TYPE_CHECKING:
-    from llmrec_lite.language.gpt import GPT
+
+class CausalLM(Protocol):
+    """What decoding asks of a language model; `GPT` is one."""
+
+    config: Any
+    tokenizer: Any
+    embed: nn.Embedding
+
+    def states(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Return the hidden state after every token, (n, t) -> (n, t, dim)."""
+        ...
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Return the score of every token of the vocabulary, (..., dim) -> (..., vocab)."""
+        ...
 
 
 class KVCache:
@@ -20,7 +33,7 @@ class KVCache:
     Room for `length` tokens is taken at once: 2 layers n g length c numbers.
     """
 
-    def __init__(self, model: GPT, n: int, length: int) -> None:
+    def __init__(self, model: CausalLM, n: int, length: int) -> None:
         shape = (model.config.layers, n, model.config.kv_heads, length, model.config.dim // model.config.heads)
         self.keys, self.values = (model.embed.weight.new_empty(shape) for _ in range(2))
         self.length = 0  # tokens read so far; the model moves it on when all layers are done
@@ -85,7 +98,7 @@ def pick_token(
     return int(tokens[torch.multinomial(p, 1, generator=generator)])
 
 
-def encode_prompt(model: GPT, prompt: str | Sequence[int]) -> list[int]:
+def encode_prompt(model: CausalLM, prompt: str | Sequence[int]) -> list[int]:
     """Return the tokens of a prompt, which may be tokens already.
 
     Raises:
@@ -115,11 +128,13 @@ class Options(TypedDict, total=False):
 
 
 @overload
-def generate(model: GPT, prompt: str, max_new_tokens: int = 50, **options: Unpack[Options]) -> str: ...
+def generate(model: CausalLM, prompt: str, max_new_tokens: int = 50, **options: Unpack[Options]) -> str: ...
 @overload
-def generate(model: GPT, prompt: Sequence[int], max_new_tokens: int = 50, **options: Unpack[Options]) -> list[int]: ...
 def generate(
-    model: GPT,
+    model: CausalLM, prompt: Sequence[int], max_new_tokens: int = 50, **options: Unpack[Options]
+) -> list[int]: ...
+def generate(
+    model: CausalLM,
     prompt: str | Sequence[int],
     max_new_tokens: int = 50,
     temperature: float = 0.0,
@@ -171,7 +186,7 @@ def generate(
             if stream:
                 stream(token)
             continue
-        text = model.tokenizer.decode(new)  # type: ignore[union-attr]  # encode_prompt has seen to it
+        text = model.tokenizer.decode(new)
         found = [text.index(end) for end in texts if end in text]
         if found:
             text = text[: min(found)]
@@ -187,7 +202,7 @@ def generate(
 
 
 @torch.inference_mode()
-def _next_logits(model: GPT, tokens: list[int], cache: KVCache | None) -> Tensor:
+def _next_logits(model: CausalLM, tokens: list[int], cache: KVCache | None) -> Tensor:
     """Return the logits of the token after all `tokens`, (vocab,); read only what the cache does not hold."""
     unread = tokens[cache.length :] if cache else tokens
     states = model.states(torch.tensor([unread], device=model.embed.weight.device), cache)
@@ -195,7 +210,7 @@ def _next_logits(model: GPT, tokens: list[int], cache: KVCache | None) -> Tensor
 
 
 def _check(
-    model: GPT,
+    model: CausalLM,
     given: int,
     new: int,
     temperature: float,
