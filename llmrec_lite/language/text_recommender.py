@@ -102,7 +102,7 @@ class TextRecommender(FoldInRecommender):
         self.encoder_ = _fitted_copy(default_encoder() if self.encoder is None else self.encoder, texts)
         self.vectors_ = self._encode(texts)  # (n_items, d)
         self._prepare(train)
-        # A mean over items that nobody has met or described would say what is missing, not what is common.
+        # A mean over items without interactions or text would show what is missing, not what is common.
         self.known_ = self.vectors_.any(1) & (np.bincount(train.item_index, minlength=train.n_items) > 0)
         centered = (self.center or self.head == "ridge") and self.known_.any()
         self.mean_ = self.vectors_[self.known_].mean(0) if centered else np.zeros(self.vectors_.shape[1])

@@ -153,11 +153,11 @@ class Learned(nn.Module):
         self.best = {f"best/{name}": p.detach().clone() for name, p in self.weights.items()} if keep_best else {}
 
     def named_parameters(self, *args: Any, **options: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Give what learns, for `checkpoint`."""
+        """Trainable weights, for `checkpoint`."""
         yield from self.weights.items()
 
     def named_buffers(self, *args: Any, **options: Any) -> Iterator[tuple[str, Tensor]]:
-        """Give the rest."""
+        """All other state."""
         yield from (self.others | self.best).items()
 
     @torch.no_grad()
@@ -193,7 +193,7 @@ def prepared(model: nn.Module, gradient_checkpointing: bool, compiled: bool) -> 
 
 @contextmanager
 def event_log(folder: str | None, start: int) -> Iterator[Callable[..., None]]:
-    """Give a function (step, name=value ...) that writes event files, or does nothing where there is no folder."""
+    """Function (step, name=value ...) that writes event files, or does nothing where there is no folder."""
     if folder is None:
         yield lambda step, **values: None
         return
