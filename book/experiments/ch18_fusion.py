@@ -15,6 +15,7 @@ from book.experiments.registry import experiment
 from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate
+from llmrec_lite.interface import top_k_unseen
 from llmrec_lite.knowledge.graph import film_facts
 from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
 from llmrec_lite.language.encoder import TextEncoder
@@ -23,7 +24,7 @@ from llmrec_lite.llma.fusion import fuse, reciprocal_rank_fusion
 from llmrec_lite.llma.weights import ScoredSplit, learn_weights
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import ALS, DenoisingAutoencoder, Popularity
-from llmrec_lite.recommenders.base import BaseRecommender, top_k_unseen
+from llmrec_lite.recommenders.base import BaseRecommender
 
 DRAWS = 2  # held out inside train, to learn weights from
 SPLITS = (42, 43, 44, 45, 46)  # of the benchmark; 42 is the published one

@@ -14,6 +14,7 @@ from book.experiments.registry import experiment
 from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import compare, evaluate
+from llmrec_lite.interface import top_k_unseen
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.language.text_recommender import TextRecommender
 from llmrec_lite.llma.fusion import FusedRecommender, fuse
@@ -24,7 +25,6 @@ from llmrec_lite.meta.tasks import SHOTS, split_users
 from llmrec_lite.meta.user_attention import first_ten, split_histories
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import DenoisingAutoencoder, Popularity
-from llmrec_lite.recommenders.base import top_k_unseen
 from llmrec_lite.stats import mean_interval
 
 

@@ -277,7 +277,8 @@ def _table(rows: pd.DataFrame, title: str) -> Table:
 
 def _best(dataset: Dataset, scores: Any, history: list[tuple[Any, float]], k: int) -> pd.DataFrame:
     """The k items with the best scores, (1, n_items), that the history does not hold."""
-    from llmrec_lite.recommenders.base import histories_to_matrix, top_k_unseen
+    from llmrec_lite.interface import top_k_unseen
+    from llmrec_lite.recommenders.base import histories_to_matrix
 
     items, values = top_k_unseen(scores, histories_to_matrix([history], dataset), k)
     found = items[0] >= 0

@@ -1,23 +1,36 @@
-"""Chapter 7: writing with a language model, one token at a time."""
+"""Chapter 7: generation with a language model, one token at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmrec_lite.errors import SettingError
 
-if TYPE_CHECKING:
-    from llmrec_lite.language.gpt import GPT
+
+class CausalLM(Protocol):
+    """Causal language model, as decoding needs it; `GPT` is one."""
+
+    config: Any
+    tokenizer: Any
+    embed: nn.Embedding
+
+    def states(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Hidden states, (n, t) -> (n, t, dim)."""
+        ...
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Scores of all tokens of the vocabulary, (..., dim) -> (..., vocab)."""
+        ...
 
 
 class KVCache:
     """Keys and values of the tokens read so far: 2 layers n g length c numbers, allocated at once."""
 
-    def __init__(self, model: GPT, n: int, length: int) -> None:
+    def __init__(self, model: CausalLM, n: int, length: int) -> None:
         shape = (model.config.layers, n, model.config.kv_heads, length, model.config.dim // model.config.heads)
         self.keys, self.values = (model.embed.weight.new_empty(shape) for _ in range(2))
         self.length = 0  # tokens read so far; the model moves it on when all layers are done
@@ -70,7 +83,7 @@ def pick_token(
     return int(tokens[torch.multinomial(p, 1, generator=generator)])
 
 
-def encode_prompt(model: GPT, prompt: str | Sequence[int]) -> list[int]:
+def encode_prompt(model: CausalLM, prompt: str | Sequence[int]) -> list[int]:
     """Tokens of a prompt, which may be tokens already."""
     if not isinstance(prompt, str):
         tokens = [int(token) for token in prompt]
@@ -84,7 +97,7 @@ def encode_prompt(model: GPT, prompt: str | Sequence[int]) -> list[int]:
 
 
 def generate(
-    model: GPT,
+    model: CausalLM,
     prompt: str | Sequence[int],
     max_new_tokens: int = 50,
     temperature: float = 0.0,
@@ -126,28 +139,25 @@ def generate(
             break
         tokens.append(token)
         new.append(token)
-    if not isinstance(prompt, str):
-        return new
-    assert model.tokenizer is not None  # encode_prompt has checked it
-    return model.tokenizer.decode(new)
+    return model.tokenizer.decode(new) if isinstance(prompt, str) else new
 
 
 @torch.inference_mode()
-def _next_logits(model: GPT, tokens: list[int], cache: KVCache | None) -> Tensor:
+def _next_logits(model: CausalLM, tokens: list[int], cache: KVCache | None) -> Tensor:
     """Logits of the token after all `tokens`, (vocab,); reads only what the cache does not hold."""
     unread = tokens[cache.length :] if cache else tokens
     states = model.states(torch.tensor([unread], device=model.embed.weight.device), cache)
     return model.logits(states[0, -1])  # of the last place only: the output matrix is the largest of all
 
 
-def _check(model: GPT, given: int, new: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
+def _check(model: CausalLM, given: int, new: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
     longest = model.config.max_length
     if new < 0:
         raise SettingError(f"max_new_tokens must not be negative, not {new}")
     if given + new > longest:
         raise SettingError(
-            f"a prompt of {given} tokens and {new} new ones are more than max_length={longest}; shorten the prompt, or "
-            "ask for fewer"
+            f"a prompt of {given} tokens and {new} new ones are more than max_length={longest}; "
+            "shorten the prompt, or ask for fewer"
         )
     if not 0 <= temperature < float("inf"):
         raise SettingError(f"temperature must be 0 or a positive number, not {temperature!r}")

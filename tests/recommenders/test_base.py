@@ -15,8 +15,9 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from llmrec_lite import Dataset, UnknownIdError, recommenders
+from llmrec_lite.interface import RatingPredictor, Recommender, top_k_unseen
 from llmrec_lite.language.text_recommender import TextRecommender
-from llmrec_lite.recommenders.base import RatingPredictor, Recommender, histories_to_matrix, top_k_unseen
+from llmrec_lite.recommenders.base import histories_to_matrix
 
 MODELS = [*recommenders.MODELS, "TextRecommender"]
 
