@@ -82,7 +82,8 @@ def recommend(
         if interactions is not None or items is not None:
             raise SettingError(f"the model at {model} has its data; leave --interactions and --items out")
         found = recommend_with_reasons(model, user, likes, request, k)
-        title, shown = f"For {whom}", found[["rank", "item", "reason"]].rename(columns={"reason": "why"})
+        title = f"For {whom}"
+        shown = found[["rank", "item", "reason"]].rename(columns={"reason": "why"})
     else:
         model = model or ("TextRecommender" if request is not None else "DenoisingAutoencoder")
         maker = _make(model)
@@ -91,7 +92,8 @@ def recommend(
         elif request is not None:
             _check_able(maker, "score_request", "answer a request in words")
         found = _recommend(maker, _load(interactions, items), user, likes, request, k)
-        title, shown = f"For {whom} ({model})", found.drop(columns="item_id")
+        title = f"For {whom} ({model})"
+        shown = found.drop(columns="item_id")
         shown["genres"] = shown["genres"].str.replace("|", ", ")
         shown["score"] = shown["score"].map("{:.3f}".format)
     if as_json:

@@ -163,10 +163,10 @@ def test_compile_is_used_where_asked_for(classifier, monkeypatch):
     assert calls == [{"dynamic": True}]
 
 
-@pytest.mark.parametrize("train", ["full", "lora"])
-def test_a_classifier_learns(classifier, train):
+@pytest.mark.parametrize(("train", "learning_rate"), [("full", 0.01), ("lora", 0.03)])
+def test_a_classifier_learns(classifier, train, learning_rate):
     model = classifier(train)
-    config = replace(CONFIG, n_epochs=25, batch_size=16, learning_rate=0.01)
+    config = replace(CONFIG, n_epochs=25, batch_size=16, learning_rate=learning_rate)
     train_set, test = sentences(80), sentences(40, 1)
     history = finetune(model, train_set, test, config, progress=False)
     assert history.valid_losses[-1] < 0.6 * history.valid_losses[0]
