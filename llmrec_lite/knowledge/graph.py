@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -103,12 +102,6 @@ class KnowledgeGraph:
             KnowledgeGraph(self.entities, self.relations, self.triples[part]) for part in (~taken, taken)
         )
 
-    def to_networkx(self) -> nx.MultiDiGraph:
-        """Return the graph with the names as nodes and the relation as each edge's key."""
-        graph = nx.MultiDiGraph()
-        graph.add_edges_from((h, t, r) for h, r, t in self.frame().itertuples(index=False, name=None))
-        return graph
-
 
 def load_triples() -> pd.DataFrame:
     """Load the 91,631 Freebase triples that come with MovieLens 100K, as they are: head, relation, tail.
@@ -143,16 +136,10 @@ def inverses(facts: pd.DataFrame) -> pd.DataFrame:
 def fact_matrix(
     facts: pd.DataFrame, links: pd.Series, data: Dataset, min_items: int = 2
 ) -> tuple[sparse.csr_array, pd.DataFrame]:
-    """Make features of facts: one column for each pair (relation, tail) that at least `min_items` linked items share.
+    """Features of items: one column for each pair (relation, tail) that at least `min_items` linked items share.
 
     A column weighs log(n_items / how many items have it), and a row has length 1, or is zero for an item without a
-    link or without such a fact.
-
-    Args:
-        facts: heads are entities of items.
-        links: the entity of each item, by raw item id.
-        data: whose items; the order of the rows.
-        min_items: a fact that only one item has tells nothing about another.
+    link or without such a fact. Heads of the facts are entities; `links` has the entity of each item, by raw item id.
 
     Returns:
         (n_items, n_facts) float64, and a frame with the relation and tail of each column.
@@ -218,9 +205,9 @@ def fact_sentences(
 ) -> list[str]:
     """Say of each item in words what it shares with others, "By the director of Alien (1979).", and so on.
 
-    The graph has no names for people, but films have titles. Named are the up to `n` most often met items of `data`
+    The graph has no names for people, but films have titles. Named are the up to `n` most frequent items of `data`
     that share the most tails of a relation; an item without a link or without such a fact gets "". A film that the
-    catalogue has twice is not named beside itself.
+    catalog has twice is not named beside itself.
     """
     met = np.bincount(data.item_index, minlength=data.n_items)
     labels = data.labels()
@@ -289,7 +276,7 @@ def link_by_title(data: Dataset) -> pd.Series:
     """Return the entity of each film for which one is found, indexed by `item_id`.
 
     The shipped links go from the numbers of a later edition to entities; titles and years go from our films to those
-    numbers. A film in the catalogue twice is linked twice. A handful of films may still get a wrong entity.
+    numbers. A film in the catalog twice is linked twice. A handful of films may still get a wrong entity.
     """
     later = load_later_titles()
     found = match_titles(
@@ -347,5 +334,5 @@ def _contains(longer: Words, shorter: Words) -> bool:
 
 
 def film_facts(data: Dataset) -> sparse.csr_array:
-    """Return the facts about MovieLens's films, through the mended links, (n_items, n_facts); see `fact_matrix`."""
+    """Return the facts about MovieLens's films, through the corrected links, (n_items, n_facts); see `fact_matrix`."""
     return fact_matrix(load_film_facts(), link_by_title(data), data)[0]

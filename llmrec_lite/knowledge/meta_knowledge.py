@@ -25,11 +25,6 @@ class Knowledge(nn.Module):
 
     "none" is zero, "vector" one learned vector for all pairs, "network" a perceptron with one hidden layer that reads
     the factors of user and item. The last layer begins at zero, so that the corrected score begins as the dot product.
-
-    Args:
-        dim: length of the factors.
-        correction: see above.
-        hidden: units of the perceptron.
     """
 
     def __init__(self, dim: int, correction: Correction, hidden: int = 64) -> None:
@@ -87,18 +82,11 @@ class MetaKnowledgeNet(nn.Module):
 def sampled_softmax(
     net: nn.Module, users: Tensor, items: Tensor, n_items: int, negatives: int, generator: torch.Generator
 ) -> Tensor:
-    """Return the sampled softmax loss of seen items against items drawn at random, (n,), (n,) -> ().
+    """Sampled softmax loss of seen items against `negatives` items drawn at random for each, (n,), (n,) -> ().
 
     Jean et al., "On Using Very Large Target Vocabulary for Neural Machine Translation", ACL 2015. All items are drawn
-    alike, so nothing is corrected for how they are drawn.
-
-    Args:
-        net: scores users (n,) and items (n, m) as (n, m).
-        users: indices, on the device of the net.
-        items: what they have seen, on the device of the net.
-        n_items: how many there are to draw from.
-        negatives: items drawn for each.
-        generator: of the draws, on the CPU.
+    alike, so nothing is corrected for how they are drawn. The net scores users (n,) and items (n, m), on its device, as
+    (n, m); the generator is on the CPU.
     """
     drawn = torch.randint(n_items, (len(users), negatives), generator=generator)
     choice = torch.cat([items[:, None], drawn.to(items.device)], dim=1)
@@ -110,7 +98,7 @@ def sampled_softmax(
 
 
 class MetaKnowledge(BaseRecommender):
-    """Matrix factorization whose dot product is corrected for every pair by what a small network says of it.
+    """Matrix factorization whose dot product is corrected for every pair by a small network.
 
     S3's idea with shapes that fit, trained by `sampled_softmax`. With "none" this is plain matrix factorization, with
     "vector" its factors have learned weights (the generalized matrix factorization of He et al., WWW 2017, without
@@ -120,8 +108,7 @@ class MetaKnowledge(BaseRecommender):
         correction: "none", "vector" or "network", see `Knowledge`.
         dim: length of the factors.
         learning_rate: of Adam, falling to zero along half a cosine.
-        negatives: items drawn for each interaction.
-        dropout: of the factors.
+        negatives: items drawn anew in each epoch for each interaction.
         hidden: units of the network.
         start: factors of the users (n_users, d) and items (n_items, d) to begin with, such as those of `ALS`; d is
             then theirs.

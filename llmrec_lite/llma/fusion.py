@@ -69,16 +69,9 @@ def reciprocal_rank_fusion(
 ) -> np.ndarray:
     """Weighted sum of 1 / (k + rank), the best item of a part having rank 1; what a part has not scored adds nothing.
 
-    Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion", SIGIR 2009. Ties share the mean of their ranks.
-
-    Args:
-        scores: see `fuse`.
-        weights: see `fuse`.
-        k: the larger, the less the first places stand out.
-        among: see `normalize_scores`; what is not among them takes no place in the lists.
-
-    Returns:
-        The shape of the scores, float32.
+    Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion", SIGIR 2009. Ties share the mean of their ranks; the larger
+    k, the less the first places stand out. Scores, weights and result are as in `fuse`; what is not `among` the items
+    takes no place in the lists.
     """
     if not k >= 0:
         raise SettingError(f"k must be at least 0, not {k!r}")

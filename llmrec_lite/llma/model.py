@@ -153,8 +153,7 @@ class LLMA(BaseRecommender):
     def score_new(self, histories: Sequence[History]) -> np.ndarray:
         """Scores of all items for users who were not in train, (len(histories), n_items) float32; nothing is trained.
 
-        Args:
-            histories: (item id, rating[, timestamp]) of each item of a user; empty where nothing is known.
+        A history is empty where nothing is known.
 
         Raises:
             UnknownIdError: an item that is not in the catalog.

@@ -109,9 +109,7 @@ class ColdStartRecommender(BaseRecommender):
     def score_new(self, histories: Sequence[History]) -> np.ndarray:
         """Scores of all items for new users, (len(histories), n_items) float32; see `goal`.
 
-        Args:
-            histories: one list a user of (item id, rating[, timestamp]), which may be empty. An item that comes twice
-                counts with its last rating.
+        A history may be empty; an item that comes twice counts with its last rating.
 
         Raises:
             UnknownIdError: an item that is not in the catalog.
@@ -119,20 +117,12 @@ class ColdStartRecommender(BaseRecommender):
         return self.scores(self._supports(histories))
 
     def score_new_ratings(self, histories: Sequence[History], items: Sequence[Hashable]) -> np.ndarray:
-        """Predicted ratings of new users for the items, by raw ids, (len(histories), len(items)) float32.
-
-        Raises:
-            UnknownIdError: an item that is not in the catalog.
-        """
+        """Predicted ratings of new users for the items, by raw ids, (len(histories), len(items)) float32."""
         index = self._fitted().items_to_index(list(items))
         return self.predict_ratings(self._supports(histories))[0][:, index]
 
     def predict_ratings(self, supports: Sequence[Support]) -> tuple[np.ndarray, np.ndarray]:
-        """Predictive mean and variance of each user's rating for every item, (users, n_items) float32 each.
-
-        Args:
-            supports: item indices (k,) and ratings (k,) of each user; k may be 0.
-        """
+        """Predictive mean and variance of each user's rating for every item, (users, n_items) float32 each."""
         mean, variance = np.empty((2, len(supports), self._fitted().n_items), np.float32)
         settings = [self.setting(len(y)) for _, y in supports]
         for weight, offset in set(settings):
@@ -144,9 +134,7 @@ class ColdStartRecommender(BaseRecommender):
     def score_interaction(self, supports: Sequence[Support], users: np.ndarray | None = None) -> np.ndarray:
         """Scores of each user's next interaction with each item, (users, n_items) float32 above 0.
 
-        Args:
-            supports: see `predict_ratings`.
-            users: (users,) user indices where they are users of train, who then do not attend to themselves.
+        `users` are (users,) user indices where they are users of train, who then do not attend to themselves.
         """
         scores = np.tile(self.popularity_, (len(supports), 1)).astype(np.float32)
         interactions = self._interactions(supports)

@@ -127,10 +127,7 @@ def predict_batch(
     steps: int,
     adapted_params: Sequence[str] | None = None,
 ) -> Tensor:
-    """Predictions for each task's query after adapting to its support, (tasks, q), without a graph.
-
-    The arguments are those of `adapt_batch`.
-    """
+    """Predictions for each task's query, (tasks, q), after adapting as in `adapt_batch`, without a graph."""
     weights = {name: weight.detach() for name, weight in weights.items()}
     names = list(weights) if adapted_params is None else list(adapted_params)
     masks = [batch.support_mask] * steps
@@ -282,17 +279,13 @@ class MetaLearner(BaseEstimator, ABC):
         )
 
     def adapt(self, support: Support | Task) -> Predictor:
-        """Adapt to one task; the initialization stays as it is.
+        """Predictor of one task, (n, ...) -> (n,) float32, adapted to it; the initialization stays as it is.
 
-        Args:
-            support: inputs and targets, ((k, ...), (k,)), k may be 0; or a task, whose support is taken.
-
-        Returns:
-            A function from inputs (n, ...) to predictions (n,) float32.
+        The support is ((k, ...), (k,)), inputs and targets, where k may be 0; or a task, whose support is taken.
 
         Raises:
             NotFittedError: before `meta_fit` or `initialize`.
-            FloatingPointError: the adaptation diverged.
+            DivergedError: the adaptation diverged.
         """
         self._check_fitted()
         x, y = (support.support_x, support.support_y) if isinstance(support, Task) else map(np.asarray, support)
@@ -315,11 +308,7 @@ class MetaLearner(BaseEstimator, ABC):
         return predict
 
     def query_loss(self, tasks: Sequence[Task]) -> float:
-        """Mean squared error on the queries after adapting to each support, mean over tasks.
-
-        Raises:
-            FloatingPointError: the adaptation to a task diverged.
-        """
+        """Mean over tasks of the squared error on queries after adapting, else DivergedError."""
         self._check_fitted()
         batch = collate(tasks)
         predictions = predict_batch(

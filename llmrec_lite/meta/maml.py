@@ -25,17 +25,9 @@ def query_losses(
 ) -> Tensor:
     """Query loss of each task after adapting to its support, (tasks,), as a function of the initialization.
 
-    Args:
-        model: maps x to predictions, (k, ...) -> (k,); see `adapt_batch`.
-        weights: the initialization, by name.
-        batch: tasks side by side.
-        inner_lrs: step size, or one for each number of each weight.
-        steps: of the adaptation.
-        adapted_params: names of the weights that adapt; all where None.
-        order: 2 for the whole gradient; 1 to take the adapted weights as the initialization plus a constant (Finn et
-            al., ICML 2017, section 5.2).
-        checkpointing: keep only the weights between steps and compute the inside again in the backward pass: a third
-            more time, less memory. Order 2 only.
+    The arguments are those of `adapt_batch`. With order 1 the adapted weights count as the initialization plus a
+    constant (Finn et al., ICML 2017, section 5.2). Checkpointing, for order 2 only, takes a third more time and less
+    memory.
     """
     _check(order, checkpointing)
     names = list(weights) if adapted_params is None else list(adapted_params)

@@ -22,14 +22,7 @@ Keep = Literal["each", "sum"]
 
 
 class SharedBottom(nn.Module):
-    """Shared bottom: one hidden layer for all tasks, and a tower for each (Caruana, 1997), (n, d) -> (n, tasks).
-
-    Args:
-        d: length of the inputs.
-        tasks: number of tasks.
-        hidden: units of the shared layer.
-        tower: units of each task's own layer.
-    """
+    """Shared bottom: one hidden layer for all tasks, and a tower for each (Caruana, 1997), (n, d) -> (n, tasks)."""
 
     def __init__(self, d: int, tasks: int, hidden: int = 64, tower: int = 16) -> None:
         super().__init__()
@@ -45,14 +38,8 @@ class SharedBottom(nn.Module):
 class MMoE(nn.Module):
     """Multi-gate mixture of experts, mixed by a gate for each task, (n, d) -> (n, tasks).
 
-    Ma et al., KDD 2018, equations 6 and 7: h_k = sum_e softmax(G_k x)_e f_e(x).
-
-    Args:
-        d: length of the inputs.
-        tasks: number of tasks.
-        hidden: units of all experts together, so that it costs what a `SharedBottom` costs.
-        tower: units of each task's own layer.
-        experts: number of experts.
+    Ma et al., KDD 2018, equations 6 and 7: h_k = sum_e softmax(G_k x)_e f_e(x). `hidden` counts the units of all
+    experts together, so that it costs what a `SharedBottom` costs.
     """
 
     def __init__(self, d: int, tasks: int, hidden: int = 64, tower: int = 16, experts: int = 4) -> None:
@@ -100,14 +87,10 @@ def task_losses(outputs: Tensor, targets: Tensor, kinds: Sequence[Kind]) -> Tens
 
 
 def pcgrad(gradients: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
-    """Sum of the tasks' gradients after projecting conflicting ones, (p,).
+    """Sum of the tasks' gradients, (p,) each, after projecting conflicting ones, (p,).
 
     PCGrad, or gradient surgery (Yu et al., NeurIPS 2020, algorithm 1): where g_i . g_j < 0, g_i loses its part along
     g_j; the other tasks are taken in random order.
-
-    Args:
-        gradients: (p,) of each task.
-        rng: of the order.
     """
     projected = []
     for i, gradient in enumerate(gradients):

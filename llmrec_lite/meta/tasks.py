@@ -46,13 +46,9 @@ class Task:
 def split_users(
     dataset: Dataset, shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0, fold: int = 0
 ) -> tuple[Dataset, Dataset, Dataset]:
-    """Disjoint sets of users: meta-train, meta-validation and meta-test.
+    """Disjoint sets of users, by shares: meta-train, meta-validation and meta-test.
 
-    Args:
-        dataset: users with ratings.
-        shares: of the three parts.
-        seed: of the assignment.
-        fold: with the same seed, other folds have other users in meta-test; there are 1 / shares[2] of them.
+    With the same seed, other folds have other users in meta-test; there are 1 / shares[2] of them.
     """
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
         raise SettingError(f"shares must be three numbers above 0 that sum to 1, not {tuple(shares)}")
@@ -110,15 +106,7 @@ def nested_tasks(
 
     A query is drawn from the ratings after the longest support, whatever the support and the order. Supports are the
     first ratings, or any but those of the query; a longer one begins with a shorter one. Users with too few ratings for
-    the longest support and a query are left out.
-
-    Args:
-        dataset: users with ratings.
-        supports: their lengths.
-        query: number of ratings in each query.
-        seed: of what is drawn.
-        order: "time" or "random".
-        features: see `user_tasks`.
+    the longest support and a query are left out. Order and features are those of `user_tasks`.
     """
     if order not in ("time", "random"):
         raise SettingError(f'order must be "time" or "random", not {order!r}')
@@ -150,13 +138,7 @@ def group_tasks(
 ) -> list[Task]:
     """One task for each group of users, such as an occupation; the support is drawn from the group's ratings.
 
-    Args:
-        dataset: with a table of users.
-        by: a column of `dataset.users`; "age" is cut into seven bands.
-        support: number of ratings.
-        query: number of other ratings, at most; all of them where None.
-        seed: of what is drawn.
-        features: see `user_tasks`.
+    Groups are those of a column of `dataset.users`; "age" is cut into seven bands. The rest is as in `user_tasks`.
     """
     if by not in dataset.users or by == "user_id":
         known = ", ".join(column for column in dataset.users if column != "user_id") or "none"

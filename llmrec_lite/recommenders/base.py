@@ -22,7 +22,7 @@ History = Sequence[tuple[Hashable, float] | tuple[Hashable, float, float]]
 
 @runtime_checkable
 class Recommender(Protocol):
-    """What evaluation and fusion ask of a model."""
+    """Interface of a model for evaluation and fusion."""
 
     def fit(self, train: Dataset) -> Self:
         """Learn from the interactions of `train` and return the model itself."""
@@ -42,25 +42,20 @@ class RatingPredictor(Protocol):
     """A model that predicts a rating for a pair of user and item."""
 
     def predict(self, user_ids: Sequence[Hashable], item_ids: Sequence[Hashable]) -> np.ndarray:
-        """Return the rating expected of user user_ids[j] for item item_ids[j], shape (len(user_ids),).
-
-        Raises:
-            UnknownIdError: a user or an item that is not in the training data.
-        """
+        """Rating expected of user user_ids[j] for item item_ids[j], shape (len(user_ids),)."""
         ...
 
 
 def top_k_unseen(scores: np.ndarray, seen: sparse.csr_array | None, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pick the k best items of every row that the row's user has not seen.
+    """Indices and scores of the k best items of every row that the row's user has not seen, both (n, k), best first.
 
     Args:
         scores: (n, n_items); -inf and nan exclude an item. Not changed.
         seen: (n, n_items) sparse, or None to exclude nothing.
         k: at least 1.
 
-    Returns:
-        items and scores, both (n, k), best first; equal scores go by item index, so that a list does not
-        depend on the sorting routine. Where candidates run out, item is -1 and score -inf.
+    Equal scores go by item index, so that a list does not depend on the sorting routine. Where candidates run out, item
+    is -1 and score -inf.
     """
     if k < 1:
         raise SettingError(f"k must be at least 1, not {k}")
@@ -119,11 +114,7 @@ class BaseRecommender(BaseEstimator, ABC):
         return self.score_indices(self._fitted().users_to_index(user_ids))
 
     def score_indices(self, users: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Scores of all items for users given by their indices 0..n_users-1; see `score`.
-
-        Raises:
-            IndexError: an index outside 0..n_users-1.
-        """
+        """Scores of all items for users given by their indices 0..n_users-1, else IndexError; see `score`."""
         train = self._fitted()
         index = _inside(users, train.n_users, "user")
         if not len(index):
@@ -131,14 +122,11 @@ class BaseRecommender(BaseEstimator, ABC):
         return np.asarray(self._score(index), dtype=np.float32)
 
     def recommend(self, user_ids: Iterable[Hashable], k: int = 10, exclude_seen: bool = True) -> pd.DataFrame:
-        """Top-k lists for users given by their raw ids.
+        """Top-k lists for users of the training data, given by their raw ids.
 
         Returns:
             Columns user_id, item_id, rank (from 1), score. A user who has seen nearly everything gets fewer
             than k rows, one who has seen everything none.
-
-        Raises:
-            UnknownIdError: a user who is not in the training data (use `score_new` for new users).
         """
         train = self._fitted()
         index = train.users_to_index(user_ids)
@@ -179,18 +167,13 @@ class BaseRatingPredictor(BaseRecommender):
         """Rating expected for each pair of raw ids, (len(user_ids),), not clipped to the scale.
 
         Raises:
-            NotFittedError: before `fit`.
             UnknownIdError: a user or an item that is not in the training data.
         """
         train = self._fitted()
         return self.predict_indices(train.users_to_index(user_ids), train.items_to_index(item_ids))
 
     def predict_indices(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Rating expected for each pair of indices; see `predict`.
-
-        Raises:
-            IndexError: an index outside 0..n_users-1 or 0..n_items-1.
-        """
+        """Rating expected for each pair of indices, else IndexError; see `predict`."""
         train = self._fitted()
         users, items = _inside(users, train.n_users, "user"), _inside(items, train.n_items, "item")
         if len(users) != len(items):
@@ -217,23 +200,13 @@ class FoldInRecommender(BaseRecommender):
 
     @abstractmethod
     def contributions(self, items: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """Share of each seen item in the score of each item, for a user who has seen just these.
+        """Share of each seen item, (m,), in the score of each item, (n,), for a user who has seen just these, (n, m).
 
-        Args:
-            items: (n,) item indices.
-            seen: (m,) indices of the items seen.
-
-        Returns:
-            (n, m); the sum of a row is the item's score, up to a constant of the user.
+        The sum of a row is the item's score, up to a constant of the user.
         """
 
     def score_new(self, histories: Sequence[History]) -> np.ndarray:
-        """Scores of all items for users who were not in train, (len(histories), n_items) float32.
-
-        Raises:
-            NotFittedError: before `fit`.
-            UnknownIdError: an item that is not in the catalog.
-        """
+        """Scores of all items for users who were not in train, (len(histories), n_items) float32."""
         matrix = histories_to_matrix(histories, self._fitted(), rating=True)
         return np.asarray(self.score_matrix(matrix), dtype=np.float32)
 
@@ -273,15 +246,12 @@ def binary(matrix: sparse.csr_array) -> sparse.csr_array:
 
 
 def histories_to_matrix(histories: Sequence[History], train: Dataset, rating: bool = False) -> sparse.csr_array:
-    """Turn the histories of new users into rows over the items of `train`, (len(histories), n_items) float32.
+    """Histories of new users as rows over the items of `train`, (len(histories), n_items) float32.
 
-    Args:
-        histories: one list a user of (item id, rating[, timestamp]).
-        train: the data set whose catalogue gives the columns.
-        rating: whether an entry is the rating (the last one, where an item occurs twice) or 1.
+    An entry is the `rating` (the last one, where an item occurs twice) or 1.
 
     Raises:
-        UnknownIdError: an item that is not in the catalogue.
+        UnknownIdError: an item that is not in the catalog.
     """
     cells = {
         (row, item): float(entry[1]) if rating else 1.0

@@ -48,13 +48,11 @@ class NeuMFNet(nn.Module):
 class NeuMF(BaseRecommender):
     """Neural matrix factorization: learn from seen pairs (1) and randomly drawn ones (0) by binary cross-entropy.
 
-    He et al., "Neural Collaborative Filtering", WWW 2017, trained in one go instead of from two pre-trained
-    halves.
+    He et al., "Neural Collaborative Filtering", WWW 2017, trained in one go instead of from two pre-trained halves.
 
     Args:
         factors: length of each of the four embeddings.
-        learning_rate: of Adam.
-        negatives: pairs drawn for each seen pair.
+        negatives: pairs drawn anew in each epoch for each seen pair.
         dropout: inside the perceptron.
     """
 

@@ -106,11 +106,6 @@ def test_a_split_needs_a_fraction(fraction):
         KnowledgeGraph.from_frame(FACTS).split(fraction)
 
 
-def test_networkx_has_the_same_edges():
-    graph = KnowledgeGraph.from_frame(FACTS).to_networkx()
-    assert set(graph.edges(keys=True)) == {(h, t, r) for h, r, t in FACTS.to_numpy()}
-
-
 def test_inverses_are_found():
     back = FACTS[FACTS["relation"] == "director"].rename(columns={"head": "tail", "tail": "head"})
     both = pd.concat([FACTS, back.assign(relation="directed").head(2)], ignore_index=True)
