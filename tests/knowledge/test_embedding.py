@@ -250,7 +250,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_facts():
     """A learning rate of almost 0 leaves the vectors, and so the loss, where they start."""
     graph = families()
     losses = [
-        KnowledgeEmbedding(d=8, epochs=1, batch=batch, learning_rate=1e-12, dropout=0.0).fit(graph).losses_[0]
-        for batch in (8, 10_000)
+        KnowledgeEmbedding(dim=8, n_epochs=1, batch_size=size, learning_rate=1e-12, dropout=0.0).fit(graph).losses_[0]
+        for size in (8, 10_000)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
