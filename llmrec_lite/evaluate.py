@@ -107,10 +107,6 @@ def evaluate(
         name: of the model in tables; its class name by default.
         batch: users scored at a time: memory is about batch * n_items * 8 bytes.
         seed: of the order of ties and of the bootstrap.
-
-    Raises:
-        ValueError: train and test do not share one catalogue, no user has test data, or the candidates are no
-            item indices.
     """
     _check_shared(train, test)
     relevant, seen = test.matrix(), train.matrix()
@@ -145,11 +141,7 @@ def evaluate(
 
 
 def evaluate_ratings(model: RatingPredictor, test: Dataset, *, name: str | None = None, seed: int = 0) -> Report:
-    """Judge a fitted model by its predictions of the ratings in `test`, in units of the rating.
-
-    Raises:
-        ValueError: test is empty, or a prediction is not finite.
-    """
+    """Judge a fitted model by its predictions of the ratings in `test`, in units of the rating."""
     if not len(test):
         raise SettingError("test is empty: there is nothing to measure")
     predicted = np.asarray(model.predict(test.interactions["user_id"], test.interactions["item_id"]), dtype=float)
@@ -175,9 +167,6 @@ def compare(first: Report, second: Report, resamples: int = 2000, seed: int = 0)
         Columns difference (first minus second), low and high (95% interval of a paired bootstrap) and p
         (two-sided, of a randomization test that swaps the two models user by user; Smucker, Allan and
         Carterette, CIKM 2007).
-
-    Raises:
-        ValueError: the reports are not about the same users.
     """
     if not first.per_user.index.equals(second.per_user.index):
         raise SettingError(f"{first.name} and {second.name} were evaluated on different users; nothing to pair")
@@ -212,9 +201,6 @@ def search(
 
     Returns:
         One row a setting: its values and the metric, best first.
-
-    Raises:
-        ValueError: the metric is not known, or does not say what is better.
     """
     if metric not in _SEARCHED:
         raise SettingError(f"metric={metric!r} is none to search by; choose one of {', '.join(_SEARCHED)}")

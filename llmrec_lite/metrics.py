@@ -31,10 +31,6 @@ def hits_at_k(recommended: Ranked, relevant: Relevant, k: int = 10) -> tuple[np.
     Returns:
         hits (n_users, k) bool, and n_relevant (n_users,), the number of relevant items of each user. One
         user gives n_users = 1.
-
-    Raises:
-        ValueError: k is not positive, a list recommends an item twice or one that the sparse array does not
-            have, or the numbers of users differ.
     """
     if k < 1:
         raise SettingError(f"k must be at least 1, not {k}")

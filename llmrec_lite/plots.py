@@ -54,9 +54,6 @@ def show(fig: Figure, alt: str) -> None:
     Args:
         fig: the figure.
         alt: what a reader who cannot see the figure needs to know, in a sentence or two.
-
-    Raises:
-        ValueError: alt is empty.
     """
     if not alt.strip():
         raise SettingError("a figure needs an alt text: what does it show?")
@@ -120,9 +117,6 @@ def leaderboard(
         reports: from `evaluate` or `evaluate_ratings`.
         columns: metrics to show; overall ones (coverage, gini) have no interval.
         low_is_good: whether the smallest value is the best, as for errors.
-
-    Raises:
-        ValueError: two reports have one name.
     """
     names = [r.name for r in reports]
     if len(set(names)) < len(names):

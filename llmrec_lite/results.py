@@ -89,9 +89,6 @@ def record_claim(
         verdict: "holds", "partly", "fails" or "open" (a later chapter goes on with it).
         measured: what was measured, in a sentence, with its numbers.
         evidence: the numbers behind it by name.
-
-    Raises:
-        ValueError: no such claim, verdict or form of chapter name.
     """
     if claim not in CLAIMS:
         raise SettingError(f"there is no claim {claim!r}; they run from C01 to C23")
@@ -110,9 +107,6 @@ def ledger(folder: Path | None = None) -> dict[str, list[Claim]]:
 
     Args:
         folder: of the records; `records_dir()` where None.
-
-    Raises:
-        ValueError: a file is no record of a claim; it is named.
     """
     found: dict[str, list[Claim]] = {claim: [] for claim in CLAIMS}
     for path in sorted((folder or records_dir()).glob("C*.json")):

@@ -54,11 +54,7 @@ def recommenders_split(dataset: Dataset, train_fraction: float = 0.75, seed: int
 
 
 def temporal_split(dataset: Dataset, test_fraction: float = 0.2) -> Split:
-    """Put the latest `test_fraction` of all interactions into test: train knows nothing of the future.
-
-    Raises:
-        ValueError: the data set has no timestamps.
-    """
+    """Put the latest `test_fraction` of all interactions into test: train knows nothing of the future."""
     _check_fraction(test_fraction, "test_fraction")
     if not dataset.has_timestamps:
         raise SettingError("a temporal split needs timestamps that differ; this data set has none")
@@ -126,9 +122,6 @@ def subsample(dataset: Dataset, per_user: np.ndarray, per_item: np.ndarray, seed
         per_user: (n_users,) most interactions of each user; inf for all.
         per_item: (n_items,) most interactions of each item; inf for all.
         seed: of what is kept.
-
-    Raises:
-        ValueError: the limits are not one for each user and item, or nothing is kept or left out.
     """
     if np.shape(per_user) != (dataset.n_users,) or np.shape(per_item) != (dataset.n_items,):
         raise SettingError(

@@ -28,9 +28,6 @@ class KnowledgeNet(nn.Module):
     - "complex": the real part of the sum of e_h * w_r * conj(e_t), e and w complex (Trouillon et al., ICML 2016)
 
     Complex vectors have dim / 2 entries: first the real parts, then the imaginary ones.
-
-    Raises:
-        ValueError: the scorer is none of those named, or dim is odd and the entries are complex.
     """
 
     def __init__(self, n_entities: int, n_relations: int, dim: int, scorer: Scorer) -> None:
@@ -99,16 +96,9 @@ class KnowledgeEmbedding:
     Args:
         scorer: see `KnowledgeNet`.
         dim: length of the vectors.
-        n_epochs: passes over the facts, read both ways.
         learning_rate: of Adam, falling to zero along half a cosine.
         negatives: entities drawn for each step.
         dropout: of the vector that a tail is compared with.
-        batch_size: facts a step.
-        seed: of the start, the order and the draws.
-        device: "auto", "cpu", "cuda".
-
-    Raises:
-        ValueError: by `fit`: as `KnowledgeNet`, or where the graph has no fact.
     """
 
     net_: KnowledgeNet

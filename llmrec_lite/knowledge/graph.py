@@ -56,11 +56,7 @@ class KnowledgeGraph:
 
     @classmethod
     def from_frame(cls, facts: pd.DataFrame) -> KnowledgeGraph:
-        """Make a graph of a frame with the columns head, relation, tail; facts that repeat count once.
-
-        Raises:
-            ValueError: a column is missing, a value is missing, or there is no fact.
-        """
+        """Make a graph of a frame with the columns head, relation, tail; facts that repeat count once."""
         if missing := [column for column in COLUMNS if column not in facts]:
             raise SettingError(f"facts need the columns head, relation and tail; there is no {', '.join(missing)}")
         facts = facts[COLUMNS].drop_duplicates()
@@ -87,9 +83,6 @@ class KnowledgeGraph:
         """Draw facts for a test whose entities and relations all stay in the rest; both parts keep the numbers.
 
         Fewer than the fraction are drawn where too few facts can be spared.
-
-        Raises:
-            ValueError: the fraction is not between 0 and 1.
         """
         if not 0 < fraction < 1:
             raise SettingError(f"fraction must lie between 0 and 1, not {fraction!r}")

@@ -30,9 +30,6 @@ class Knowledge(nn.Module):
         dim: length of the factors.
         correction: see above.
         hidden: units of the perceptron.
-
-    Raises:
-        ValueError: the correction is none of those named.
     """
 
     def __init__(self, dim: int, correction: Correction, hidden: int = 64) -> None:
@@ -122,22 +119,13 @@ class MetaKnowledge(BaseRecommender):
     Args:
         correction: "none", "vector" or "network", see `Knowledge`.
         dim: length of the factors.
-        n_epochs: passes over the interactions; fresh items are drawn in each.
         learning_rate: of Adam, falling to zero along half a cosine.
         negatives: items drawn for each interaction.
-        weight_decay: of Adam.
         dropout: of the factors.
         hidden: units of the network.
-        batch_size: interactions a step.
         start: factors of the users (n_users, d) and items (n_items, d) to begin with, such as those of `ALS`; d is
             then theirs.
         scale: by what the dot products of `start` are multiplied; a softmax asks for larger ones than ALS gives.
-        seed: of the start, the order and the draws.
-        device: "auto", "cpu", "cuda".
-
-    Raises:
-        ValueError: negatives < 1, or, by `fit`, the correction is none of those named, `start` does not fit, or there
-            is no interaction.
     """
 
     def __init__(
@@ -214,9 +202,6 @@ class PoolingNet(SequenceNet):
     "attention" (Vaswani et al., 2017); the sum of the two for "attention and recency". A linear layer follows.
 
     Shapes: items (n, t) -> states (n, t, d).
-
-    Raises:
-        ValueError: the pool is none of those named.
     """
 
     def __init__(self, n_items: int, dim: int, dropout: float, length: int, pool: Pool) -> None:

@@ -33,9 +33,6 @@ class FactAutoencoder(DenoisingAutoencoder):
         weight: how much a fact counts; 0 is the plain autoencoder.
         dropout: as of `DenoisingAutoencoder`.
         l2: as of `DenoisingAutoencoder`.
-
-    Raises:
-        ValueError: the weight is negative, or, by `fit`, the facts have a row too many or too few.
     """
 
     def __init__(self, facts: sparse.csr_array, weight: float = 50.0, dropout: float = 0.65, l2: float = 700.0) -> None:
@@ -116,13 +113,9 @@ class CKE(BaseRecommender):
         weight: of the loss of the facts; 0 trains no fact, and leaves the entities out.
         scorer: of the facts, see `KnowledgeNet`.
         dim: length of all vectors.
-        n_epochs: passes over the interactions.
         learning_rate: of Adam, falling to zero along half a cosine.
         dropout: of the vectors of users and items.
         negatives: items drawn for each interaction.
-        batch_size: interactions a step, and facts.
-        seed: of the start, the order and the draws.
-        device: "auto", "cpu", "cuda".
     """
 
     def __init__(

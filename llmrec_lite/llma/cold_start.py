@@ -38,7 +38,6 @@ class ColdStartFusion(BaseEstimator):
     Args:
         order: "time" where the first interactions of cold-start users will be known, "random" where any will be.
         max_users: most users that weights are learned from.
-        seed: of which users are held out.
     """
 
     def __init__(self, order: HistoryOrder = "time", max_users: int = 1000, seed: int = 0) -> None:

@@ -60,9 +60,6 @@ def learn_prior(tasks: Sequence[Support], steps: int = 30) -> tuple[np.ndarray, 
 
     Returns:
         mean (d,), precision (d, d) and noise.
-
-    Raises:
-        ValueError: there is no task.
     """
     if not tasks:
         raise SettingError("there is no task to learn a prior from")
@@ -96,13 +93,8 @@ class BayesianMF(BaseEstimator):
         burn_in: sweeps that are thrown away.
         draws: posterior samples that are kept.
         thin: sweeps from one that is kept to the next.
-        seed: of all draws.
-        progress: show a progress bar.
 
     A sweep takes about n_ratings * factors^2 operations and (n_users + n_items) systems of factors + 1 unknowns.
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -128,9 +120,6 @@ class BayesianMF(BaseEstimator):
         Args:
             train: ratings.
             features: (n_items, p) of the items; a constant is added.
-
-        Raises:
-            ValueError: there is no rating, or features are not one row an item.
         """
         if len(features) != train.n_items:
             raise SettingError(f"features has {len(features)} rows for {train.n_items} items")
@@ -223,7 +212,6 @@ class GibbsSampler:
         train: ratings.
         x: (n_items, p) features of the items, with a constant.
         factors: length of v_i.
-        seed: of all draws.
     """
 
     def __init__(self, train: Dataset, x: np.ndarray, factors: int, seed: int) -> None:

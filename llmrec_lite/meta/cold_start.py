@@ -41,15 +41,10 @@ class ColdStartRecommender(BaseRecommender):
         goal: what `score` and `score_new` order by: "interaction", how likely an item is to be interacted with, or
             "liked", to be interacted with and rated `LIKED` stars or more.
         held_out: share of the users that settings are chosen by.
-        seed: of who they are, and of all draws.
-        progress: show a progress bar.
 
     `score` takes a user of train for a new user with all their ratings. As the models have learned from these, it is
     for looking, not for measuring. Fitting holds a few (n_users, n_items) dense matrices of float32 and one of
     (n_items, n_items).
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -121,7 +116,6 @@ class ColdStartRecommender(BaseRecommender):
 
         Raises:
             UnknownIdError: an item that is not in the catalog.
-            ValueError: a rating is not a finite number.
         """
         return self.scores(self._supports(histories))
 
@@ -130,7 +124,6 @@ class ColdStartRecommender(BaseRecommender):
 
         Raises:
             UnknownIdError: an item that is not in the catalog.
-            ValueError: a rating is not a finite number.
         """
         index = self._fitted().items_to_index(list(items))
         return self.predict_ratings(self._supports(histories))[0][:, index]

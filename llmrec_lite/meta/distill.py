@@ -45,10 +45,6 @@ class StaticEncoder(BaseEstimator):
         dimension: length of a vector; the teacher's directions of most variance are kept.
         most_tokens: number of tokens, the most frequent in the texts.
         l2: strength of the ridge.
-        seed: of the directions.
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
 
     def __init__(self, dimension: int = 128, most_tokens: int = 12_000, l2: float = 0.01, seed: int = 0) -> None:
@@ -63,9 +59,6 @@ class StaticEncoder(BaseEstimator):
             teacher: the encoder to imitate (`TextEncoder`).
             tokens: its tokenizer (`WordPieces`).
             texts: of the kind that the table is for.
-
-        Raises:
-            ValueError: there is no text, or no token in them.
         """
         texts = [text for text in texts if text.strip()]
         cut = tokens(texts)
@@ -161,9 +154,6 @@ def mean_predictions(models: Sequence[object], x: np.ndarray) -> np.ndarray:
     Args:
         models: each with `predict(x)`.
         x: (n, d), labeled or not.
-
-    Raises:
-        ValueError: there is no model.
     """
     if not models:
         raise SettingError("there is no model to take a mean of")

@@ -30,9 +30,6 @@ def item_features(
         factors: item factors of a matrix factorization of `train`; 0 leaves them out.
         text: principal components of the vectors; 0 leaves them out.
         seed: of the factorization.
-
-    Raises:
-        ValueError: vectors are not one row an item, or a count is negative.
     """
     if factors < 0 or text < 0:
         raise SettingError(f"factors={factors} and text={text} must not be negative")
@@ -64,7 +61,6 @@ class RatingNetwork(nn.Module):
     Args:
         d: length of the features, column 0 included.
         hidden: units of each hidden layer.
-        seed: of the first weights.
     """
 
     def __init__(self, d: int, hidden: tuple[int, ...] = (64, 64), seed: int = 0) -> None:

@@ -162,21 +162,15 @@ class MetaLearner(BaseEstimator, ABC):
         inner_lr: step size of the adaptation.
         inner_steps: how many steps the adaptation takes; 0 for none.
         steps: meta-updates.
-        batch_size: tasks per meta-update.
         learning_rate: of the meta-updates, by Adam.
         clip_norm: longer meta-gradients are shortened to it.
         valid_every: meta-updates between two evaluations on the validation tasks.
-        seed: of the order of the tasks.
-        progress: show a progress bar.
 
     Attributes:
         weights_: the initialization, by name.
         adapted_params_: names of the weights that adapt; all where None.
         losses_: one a meta-update.
         valid_losses_: (meta-updates done, mean query loss after adapting).
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -242,7 +236,6 @@ class MetaLearner(BaseEstimator, ABC):
         """Learn from many tasks; with validation tasks, the meta-parameters of the lowest validation loss are kept.
 
         Raises:
-            ValueError: there is no task.
             FloatingPointError: the loss or its gradient is no longer a number.
         """
         self.initialize()
@@ -299,7 +292,6 @@ class MetaLearner(BaseEstimator, ABC):
 
         Raises:
             NotFittedError: before `meta_fit` or `initialize`.
-            ValueError: not as many targets as inputs, or a target is not a finite number.
             FloatingPointError: the adaptation diverged.
         """
         self._check_fitted()

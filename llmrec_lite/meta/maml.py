@@ -36,9 +36,6 @@ def query_losses(
             al., ICML 2017, section 5.2).
         checkpointing: keep only the weights between steps and compute the inside again in the backward pass: a third
             more time, less memory. Order 2 only.
-
-    Raises:
-        ValueError: an unknown order, or checkpointing with order 1.
     """
     _check(order, checkpointing)
     names = list(weights) if adapted_params is None else list(adapted_params)
@@ -72,9 +69,6 @@ class MAML(MetaLearner):
         learn_inner_lrs: learn a step size for each number, Meta-SGD (Li et al., 2017).
         checkpointing: see `query_losses`.
         options: of `MetaLearner`.
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -96,11 +90,7 @@ class MAML(MetaLearner):
         self.checkpointing = checkpointing
 
     def initialize(self) -> MAML:
-        """Take the weights of `model`, and `inner_lr` where step sizes are learned, as the initialization.
-
-        Raises:
-            ValueError: `parameters` names no weight.
-        """
+        """Take the weights of `model`, and `inner_lr` where step sizes are learned, as the initialization."""
         super().initialize()
         self.adapted_params_ = names = _selected(self.weights_, self.parameters)
         self.inner_lrs_: Weights = {}
@@ -135,11 +125,7 @@ def _selected(weights: Mapping[str, Tensor], parameters: str | tuple[str, ...]) 
 
 
 def head_of(weights: Mapping[str, Tensor]) -> list[str]:
-    """Names that begin with "head", else those of the last layer.
-
-    Raises:
-        ValueError: there is no weight.
-    """
+    """Names that begin with "head", else those of the last layer."""
     if not weights:
         raise SettingError("the model has no weights, so there is nothing to adapt")
     last = list(weights)[-1].rpartition(".")[0]

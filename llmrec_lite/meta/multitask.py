@@ -53,9 +53,6 @@ class MMoE(nn.Module):
         hidden: units of all experts together, so that it costs what a `SharedBottom` costs.
         tower: units of each task's own layer.
         experts: number of experts.
-
-    Raises:
-        ValueError: hidden is no multiple of experts.
     """
 
     def __init__(self, d: int, tasks: int, hidden: int = 64, tower: int = 16, experts: int = 4) -> None:
@@ -135,19 +132,13 @@ class MultiTask(BaseEstimator):
         combine: of the tasks' losses: their "sum"; a sum weighted by a learned "uncertainty" of each (Kendall, Gal and
             Cipolla, CVPR 2018, equation 10); or their sum with "pcgrad" on the shared parameters.
         steps: updates at most.
-        batch_size: rows an update.
         learning_rate: of AdamW.
-        weight_decay: of AdamW.
         valid_every: updates between two evaluations on the validation rows; the best is kept.
         keep: what "best" means where parameters are shared: "each" keeps for every task the weights that were best for
             it, so one training gives a network a task; "sum" keeps one network, by the sum of the tasks' losses.
-        seed: of first weights and batches.
         hidden: see `MMoE`.
         tower: units of each task's own layer.
         experts: of `MMoE`.
-
-    Raises:
-        ValueError: a setting is not one of those named, or no task.
     """
 
     def __init__(
@@ -197,10 +188,6 @@ class MultiTask(BaseEstimator):
             valid: rows to stop by, alike; the last weights are kept where None.
             start: a fitted model whose shared parameters are the initialization of these.
             with_heads: take the heads of `start` as well, for the same tasks.
-
-        Raises:
-            ValueError: shapes do not fit, a task has no label, or `start` has another form or, with its heads, other
-                kinds of tasks.
         """
         if y.ndim != 2 or y.shape != (len(x), len(self.kinds)):
             raise SettingError(f"y has the shape {y.shape}; {len(x)} rows and {len(self.kinds)} tasks are expected")
@@ -245,11 +232,7 @@ class MultiTask(BaseEstimator):
         return out.astype(np.float32)
 
     def gradients(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Gradient of each task's loss with respect to the shared parameters, (tasks, p).
-
-        Raises:
-            ValueError: nothing is shared.
-        """
+        """Gradient of each task's loss with respect to the shared parameters, (tasks, p)."""
         if self.sharing == "single_task":
             raise SettingError('with sharing="single_task" no parameter is shared, so no gradients can conflict')
         network = self.networks_[0]
@@ -324,11 +307,7 @@ class MultiTask(BaseEstimator):
 
 
 def _take_over(mine: nn.Module, theirs: nn.Module) -> None:
-    """Copy the parameters of a part of another model.
-
-    Raises:
-        ValueError: it has another form.
-    """
+    """Copy the parameters of a part of another model."""
     try:
         mine.load_state_dict(theirs.state_dict())
     except RuntimeError as error:

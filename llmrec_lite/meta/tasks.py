@@ -24,9 +24,6 @@ class Task:
     """Support and query of one user or group.
 
     Inputs are item indices, (k,), or feature vectors, (k, d). A support may be empty.
-
-    Raises:
-        ValueError: the lengths differ, the query is empty, or a target is not a finite number.
     """
 
     support_x: np.ndarray
@@ -56,9 +53,6 @@ def split_users(
         shares: of the three parts.
         seed: of the assignment.
         fold: with the same seed, other folds have other users in meta-test; there are 1 / shares[2] of them.
-
-    Raises:
-        ValueError: the shares are not three numbers above 0 that sum to one, a part is empty, or there is no such fold.
     """
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
         raise SettingError(f"shares must be three numbers above 0 that sum to 1, not {tuple(shares)}")
@@ -98,9 +92,6 @@ def user_tasks(
         seed: of what is drawn.
         order: "time" takes the first ratings (ties by the order of the file) for the support, "random" any.
         features: (n_items, d); where given, inputs are rows of it, else item indices.
-
-    Raises:
-        ValueError: a count out of its range, an unknown order, or features of another catalog.
     """
     if order not in ("time", "random"):
         raise SettingError(f'order must be "time" or "random", not {order!r}')
@@ -128,10 +119,6 @@ def nested_tasks(
         seed: of what is drawn.
         order: "time" or "random".
         features: see `user_tasks`.
-
-    Raises:
-        ValueError: a length out of its range, an unknown order, no user with enough ratings, or features of another
-            catalog.
     """
     if order not in ("time", "random"):
         raise SettingError(f'order must be "time" or "random", not {order!r}')
@@ -170,9 +157,6 @@ def group_tasks(
         query: number of other ratings, at most; all of them where None.
         seed: of what is drawn.
         features: see `user_tasks`.
-
-    Raises:
-        ValueError: no such column, or as in `user_tasks`.
     """
     if by not in dataset.users or by == "user_id":
         known = ", ".join(column for column in dataset.users if column != "user_id") or "none"
@@ -253,11 +237,7 @@ class Batch:
 
 
 def collate(tasks: Sequence[Task]) -> Batch:
-    """Batch of tasks.
-
-    Raises:
-        ValueError: there is no task, or inputs are of different kinds.
-    """
+    """Batch of tasks."""
     if not tasks:
         raise SettingError("there is no task to put into a batch")
     if len({task.query_x.shape[1:] for task in tasks}) > 1:
@@ -275,11 +255,7 @@ def collate(tasks: Sequence[Task]) -> Batch:
 
 
 def episodes(tasks: Sequence[Task], size: int, steps: int, seed: int) -> Iterator[Batch]:
-    """Meta-batches: `steps` batches of `size` tasks (all where there are fewer), each task once before any comes again.
-
-    Raises:
-        ValueError: size is not at least 1, or there is no task.
-    """
+    """Meta-batches: `steps` batches of `size` tasks, or of all; each task comes once before any comes again."""
     if size < 1 or not tasks:
         raise SettingError(f"need size >= 1 and some tasks, got size={size} and {len(tasks)} tasks")
     size, queue, rounds = min(size, len(tasks)), np.empty(0, int), 0

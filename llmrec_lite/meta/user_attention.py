@@ -95,7 +95,6 @@ class UserAttention(BaseEstimator):
         learning_rate: of Adam.
         episodes: number of users to learn from, at most; all of them are attended to.
         popular: number of items, the most frequent, that the error is taken over; rare ones change it little.
-        seed: of which users are learned from.
 
     Holds (users, n_items) dense numbers; a prediction costs users * n_items operations.
     """
@@ -210,10 +209,6 @@ class ColdStartRanker(BaseEstimator):
         order: "time" for supports of first interactions, "random" for any.
         l2: strengths of the ridge to choose from.
         shares: weights of the autoencoder to try besides.
-        seed: of what is drawn.
-
-    Raises:
-        ValueError: shots is below 1; in `fit`, too few users have more interactions.
     """
 
     def __init__(

@@ -108,7 +108,6 @@ class BaseRatingPredictor(BaseRecommender):
         Raises:
             NotFittedError: before `fit`.
             UnknownIdError: a user or an item that is not in the training data.
-            SettingError: not as many users as items.
         """
         train = self._fitted()
         return self.predict_indices(train.users_to_index(user_ids), train.items_to_index(item_ids))

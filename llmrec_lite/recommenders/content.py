@@ -25,9 +25,6 @@ def cosine_similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     Returns:
         (n, m) values in [-1, 1], without the axes of single vectors. A vector of zeros has no direction; its
         similarity to everything is 0.
-
-    Raises:
-        ValueError: the vectors have different lengths.
     """
     rows, columns = (np.atleast_2d(np.asarray(a, dtype=float)) for a in (x, y))
     if rows.shape[1] != columns.shape[1]:

@@ -19,11 +19,8 @@ class BiasedMF(BaseRatingPredictor):
 
     Args:
         factors: length of p_u and q_i.
-        epochs: passes over the ratings.
         learning_rate: size of a step at first; it falls to zero in a straight line.
         l2: penalty on factors; `bias_l2` on biases.
-        batch: ratings a step. One rating a step is the textbook's; a few hundred are as good and faster.
-        seed: of the start and of the order.
 
     Memory is 8 (n_users + n_items) factors bytes.
     """
@@ -97,7 +94,6 @@ class ALS(FoldInRecommender):
         alpha: extra confidence in a met item.
         l2: penalty.
         sweeps: how often users and items are solved in turn.
-        seed: of the start.
 
     A sweep costs (n_users + n_items) factors^3 + n_interactions factors^2 operations.
     """
@@ -154,11 +150,8 @@ class BPR(BaseRecommender):
 
     Args:
         factors: length of p_u and q_i.
-        epochs: passes over the interactions.
         learning_rate: size of a step at first; it falls to zero in a straight line.
         l2: penalty on everything learned.
-        batch: pairs a step.
-        seed: of the start and of the pairs.
     """
 
     def __init__(

@@ -53,14 +53,9 @@ class NeuMF(BaseRecommender):
 
     Args:
         factors: length of each of the four embeddings.
-        n_epochs: passes over the interactions; fresh negatives are drawn in each.
         learning_rate: of Adam.
         negatives: pairs drawn for each seen pair.
-        weight_decay: of Adam.
         dropout: inside the perceptron.
-        batch_size: seen pairs a step.
-        seed: of the start, the order and the negatives.
-        device: "auto", "cpu", "cuda".
     """
 
     def __init__(

@@ -187,15 +187,10 @@ class SequenceRecommender(BaseRecommender):
     Args:
         dim: length of embeddings and states.
         length: items of the history that are read; longer histories are cut into pieces for training.
-        n_epochs: passes over the data.
         learning_rate: of Adam, falling to zero along half a cosine.
         dropout: inside the network.
         loss: "bce" or "ce".
         negatives: items drawn at each position, for "bce".
-        weight_decay: of Adam.
-        batch_size: pieces of history a step.
-        seed: of the start, the order and the negatives.
-        device: "auto", "cpu", "cuda".
         on_epoch: called with (epoch, model) after each epoch, to watch the training; return True to stop.
     """
 
