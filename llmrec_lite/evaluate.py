@@ -16,7 +16,7 @@ import pandas as pd
 from llmrec_lite import metrics
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.recommenders.base import RatingPredictor, Recommender, top_k_unseen
+from llmrec_lite.interface import RatingPredictor, Recommender, top_k_unseen
 from llmrec_lite.stats import bootstrap_interval
 
 # A root mean square averages squares, every other metric averages itself: the p of the mean (sum v^p / n)^(1/p).

@@ -96,9 +96,14 @@ def damage(folder: Path, names: Sequence[str]) -> str | None:
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write JSON with an indent, numbers and arrays of numpy included."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n"  # fails before there is a file
+    text = to_json(content)  # fails before there is a file
     with atomic_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def to_json(content: Any) -> str:
+    """JSON with an indent, numbers and arrays of numpy included."""
+    return json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n"
 
 
 def _plain(value: object) -> object:

@@ -4,16 +4,22 @@
 - repository, issue, Binder and Colab buttons appear only once the book has a public address;
 - the directive ``system-map`` draws the system of the book and links each box to its chapter, if there is one;
 - the directive ``claims-ledger`` lists what the chapters have found about each claim of the articles;
+- a chapter that shows a stored result which the code at hand may not give any more says so at its top;
+- the directive ``results-status`` lists the stored results and whether they belong to the code at hand;
 - the role ``chapter`` names a chapter, with a link as soon as it is written;
 - the role ``zh`` marks Chinese words, and ``{{ machine }}`` says what the chapters were run on;
 - of MathJax only the files that a page can ask for are kept, and ``index.html`` leads to the cover.
 """
 
+import functools
 import html
+import json
 import os
 import platform
+import re
 import shutil
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +37,9 @@ from llmrec_lite import results
 SVG = "http://www.w3.org/2000/svg"
 BUTTONS = ("use_repository_button", "use_issues_button")
 MATHJAX_KEPT = {"tex-chtml.js", "input/tex/extensions", "output/chtml/fonts"}
+LOADED = re.compile(r"""\bresults\.load\(\s*(f?)["']([^"']+)["']""")
+STATUS_COLUMNS = {"name": "Result", "chapter": "Chapter", "status": "Status", "date": "Computed",
+                  "checked": "Last check", "seconds": "Seconds"}  # fmt: skip
 INDEX = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta http-equiv="refresh" content="0; url={cover}"><link rel="canonical" href="{cover}"></head>
@@ -179,6 +188,74 @@ def _claim(app: Sphinx, page: str, claim: str, records: list[results.Claim]) -> 
     return [title, items]
 
 
+@functools.cache
+def stored_results() -> list[dict[str, Any]]:
+    """Return what is known of each stored result, computed once a build: it imports every experiment."""
+    from book.experiments.registry import overview
+
+    return overview()
+
+
+def loaded(sources: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Return the results that a chapter's code loads; a name in braces may stand for any word."""
+    patterns = []
+    for source in sources:
+        for is_f_string, name in LOADED.findall(source):
+            parts = re.split(r"\{[^}]*\}", name) if is_f_string else [name]
+            patterns.append(r"\w+".join(map(re.escape, parts)))
+    return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
+
+
+def code_cells(notebook: Path) -> list[str]:
+    """Return the sources of a notebook's code cells."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def stale_note(names: Sequence[str]) -> nodes.admonition:
+    """Say which results of a page may not be those of the code at hand, and how to look."""
+    note = nodes.admonition("", nodes.title(text="Results to check"), classes=["warning", "stale-results"])
+    first = nodes.paragraph(text="The code has changed since these results, shown below, were computed or checked: ")
+    for place, name in enumerate(names):
+        first += [*([nodes.Text(", ")] if place else []), nodes.literal(text=name)]
+    first += nodes.Text(". To compute some of their rows again:")
+    note += first
+    command = f"python -m book.experiments check {' '.join(names)}"
+    note += nodes.literal_block(command, command, language="bash")
+    return note
+
+
+def mark_stale(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Put a note on top of a chapter that shows stale results."""
+    source = Path(app.env.doc2path(page))
+    cells = code_cells(source) if source.suffix == ".ipynb" else []
+    if not any(LOADED.search(cell) for cell in cells):
+        return
+    if names := loaded(cells, [row["name"] for row in stored_results() if row["status"] == "stale"]):
+        section = next(iter(doctree.findall(nodes.section)))
+        section.insert(1, stale_note(names))  # behind the title
+
+
+class ResultsStatus(SphinxDirective):
+    """``{results-status}``: a row a stored result, with its status, dates and seconds."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table."""
+        return [status_table(stored_results())]
+
+
+def status_table(rows: Sequence[Mapping[str, Any]]) -> nodes.table:
+    """Return a table of stored results."""
+
+    def line(cells: Iterable[Any]) -> nodes.row:
+        return nodes.row("", *(nodes.entry("", nodes.paragraph(text=str(cell))) for cell in cells))
+
+    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in STATUS_COLUMNS), cols=len(STATUS_COLUMNS))
+    group += nodes.thead("", line(STATUS_COLUMNS.values()))
+    group += nodes.tbody("", *(line(row[key] for key in STATUS_COLUMNS) for row in rows))
+    return nodes.table("", group, classes=["colwidths-auto", "results-status"])
+
+
 def tidy_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
     """Leave out the scripts of Thebe, which this book does not use, and mend the roles of the bibliography."""
     for kind in ("script_files", "css_files"):
@@ -219,11 +296,13 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", configure, priority=100)
     app.connect("doctree-resolved", link_chapters)
     app.connect("doctree-resolved", write_ledger)
+    app.connect("doctree-resolved", mark_stale)
     app.connect("html-page-context", tidy_page, priority=900)
     app.connect("build-finished", finish, priority=900)
     app.add_node(SystemMap, html=(visit_system_map, None))
     app.add_directive("system-map", SystemMapDirective)
     app.add_directive("claims-ledger", LedgerDirective)
+    app.add_directive("results-status", ResultsStatus)
     app.add_node(Ledger)
     app.add_node(Chapter)
     app.add_role("zh", Chinese())

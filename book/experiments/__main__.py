@@ -63,7 +63,9 @@ def check(
         start = time.perf_counter()
         try:
             verdict, rows = registry.check(name, seed)
-            what = "; ".join(row.name for row, _ in rows) or "none: needs other hardware"
+            differ = {row.name for row, far in rows if far > registry.TOLERANCE}
+            shown = (f"{row.name} (differs)" if row.name in differ else row.name for row, _ in rows)
+            what = "; ".join(shown) or "none: needs other hardware"
             far = f"{max(far for _, far in rows):.1e}" if rows else ""
         except Exception as error:
             if not every:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from book.experiments.common import Grid, settings
-from book.experiments.registry import experiment
+from book.experiments.common import Grid, settings, top10_parts
+from book.experiments.registry import Result, Row, draw, experiment, find
 from llmrec_lite import recommenders, splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import evaluate, evaluate_ratings, search
@@ -31,6 +31,7 @@ RATING_GRIDS: dict[str, Grid] = {
     "BaselineKNN": {"k": [20, 40, 60, 80], "shrink": [50.0, 100.0, 200.0]},
     "BiasedMF": {"factors": [32, 64, 128], "l2": [0.08, 0.1], "epochs": [40, 60]},
 }
+QUICK = ["Random", "Popularity", "ContentBased", "UserKNN", "ItemKNN", "ALS", "EASE", "DenoisingAutoencoder"]
 SEEDED = {"ALS", "BPR", "NeuMF"}
 
 
@@ -61,8 +62,7 @@ def top10() -> dict[str, Any]:
 
     Outer split: `recommenders_split` with seed 42. Inner split: the same rule with seed 1 on the training part.
     """
-    train, test = splits.recommenders_split(load_movielens())
-    inner, valid = splits.recommenders_split(train, seed=1)
+    inner, valid, train, test = top10_parts()
     table, tried = [], {}
     for name in ("Random", "Popularity"):
         table.append(_ranked(name, {}, train, test, [0]))
@@ -72,22 +72,48 @@ def top10() -> dict[str, Any]:
     return {"table": table, "tried": tried}
 
 
+@top10.check
+def _top10_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    inner, valid, train, test = top10_parts()
+    name = draw(rng, QUICK)
+    setting = find(stored["table"], model=name)["setting"]
+    yield Row.of(name, stored["table"], _ranked(name, setting, train, test, range(3)), "model")
+    name = draw(rng, QUICK[2:])
+    tried = draw(rng, stored["tried"][name])
+    grid = {key: [tried[key]] for key in TOP10_GRIDS[name]}
+    yield Row(f"{name} inside train", [tried], _choose(name, grid, inner, valid, "ndcg")[1])
+
+
 @experiment
 def ratings() -> dict[str, Any]:
     """Rating errors by Surprise's protocol, KFold(5, random_state 0): twelve settings a model.
 
     Settings are chosen on an inner fold of the first training part, and used for all five folds.
     """
-    folds = list(splits.kfold(load_movielens(), 5, seed=0))
+    folds = _rating_folds()
     inner, valid = next(splits.kfold(folds[0][0], 5, seed=1))
     table, tried = [], {}
     for name, grid in RATING_GRIDS.items():
         setting, tried[name] = _choose(name, grid, inner, valid, "rmse")
-        reports = [
-            evaluate_ratings(getattr(recommenders, name)(**setting).fit(train), test)
-            for train, test in tqdm(folds, desc=name)
-        ]
-        rmse, mae = ([float(r.mean[metric]) for r in reports] for metric in ("rmse", "mae"))
+        rmse, mae = np.transpose([_errors(name, setting, *fold) for fold in tqdm(folds, desc=name)]).tolist()
         row = {"rmse": float(np.mean(rmse)), "mae": float(np.mean(mae)), "rmse_folds": rmse, "mae_folds": mae}
         table.append({"model": name, "setting": setting, **row})
     return {"table": table, "tried": tried}
+
+
+def _rating_folds() -> list[tuple[Dataset, Dataset]]:
+    return list(splits.kfold(load_movielens(), 5, seed=0))
+
+
+def _errors(name: str, setting: dict[str, Any], train: Dataset, test: Dataset) -> tuple[float, float]:
+    """Return RMSE and MAE on one fold."""
+    mean = evaluate_ratings(getattr(recommenders, name)(**setting).fit(train), test).mean
+    return float(mean["rmse"]), float(mean["mae"])
+
+
+@ratings.check
+def _ratings_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    folds, fold = _rating_folds(), int(rng.integers(5))
+    for row in stored["table"]:
+        errors = _errors(row["model"], row["setting"], *folds[fold])
+        yield Row(f"{row['model']}, fold {fold}", (row["rmse_folds"][fold], row["mae_folds"][fold]), errors)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from book.experiments.registry import experiment
+from book.experiments.registry import Result, Row, draw, experiment
 from llmrec_lite.language.neural_ngram import NeuralNgram
 from llmrec_lite.language.ngram import AddK, KneserNey, NgramModel, perplexity_interval
 from llmrec_lite.reviews import load_reviews, split_texts
@@ -38,7 +38,7 @@ def ngram() -> dict[str, Any]:
     80/10/10 of the reviews, words seen five times or more. Add-k: five k for each order; neural: two settings,
     three seeds; the mixture of the best two: nine weights.
     """
-    train, valid, test = ([tokenize(text) for text in part] for part in split_texts(load_reviews()["text"], seed=0))
+    train, valid, test = _sentences()
     table = []
     for order in (1, 2, 3):
         tried = {k: AddK(order, k, min_count=5).fit(train) for k in (1.0, 0.1, 0.01, 0.003, 0.001)}
@@ -47,8 +47,7 @@ def ngram() -> dict[str, Any]:
     counting = {}
     for order in tqdm((1, 2, 3, 4, 5), desc="Kneser-Ney"):
         counting[order] = KneserNey(order, min_count=5).fit(train)
-        row = _perplexity_row(f"Kneser-Ney, order {order}", {"order": order}, _logs(counting[order], test))
-        table.append({**row, "valid": counting[order].perplexity(valid)})
+        table.append(_kneser_ney_row(counting[order], order, valid, test))
     curves, tries = [], []
     for setting in NEURAL_GRID:
         curve: list[float] = []
@@ -79,3 +78,26 @@ def _watch(curve: list[float], valid: Sequence[list[str]], epoch: int, model: Ne
 
 def _flat(model: NgramModel, sentences: Sequence[list[str]]) -> np.ndarray:
     return np.concatenate(_logs(model, sentences))
+
+
+def _sentences() -> list[list[list[str]]]:
+    """Return words of train, validation and test."""
+    return [[tokenize(text) for text in part] for part in split_texts(load_reviews()["text"], seed=0)]
+
+
+def _kneser_ney_row(
+    model: KneserNey, order: int, valid: Sequence[list[str]], test: Sequence[list[str]]
+) -> dict[str, Any]:
+    row = _perplexity_row(f"Kneser-Ney, order {order}", {"order": order}, _logs(model, test))
+    return {**row, "valid": model.perplexity(valid)}
+
+
+@ngram.check
+def _ngram_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    train, valid, test = _sentences()
+    order = draw(rng, (1, 2, 3, 4, 5))
+    row = _kneser_ney_row(KneserNey(order, min_count=5).fit(train), order, valid, test)
+    yield Row.of(row["model"], stored["table"], row, "model")
+    old = stored["table"][int(rng.integers(3))]
+    logs = _logs(AddK(**old["setting"], min_count=5).fit(train), test)
+    yield Row.of(old["model"], stored["table"], _perplexity_row(old["model"], old["setting"], logs), "model")

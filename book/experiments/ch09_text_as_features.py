@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from book.experiments.common import settings
-from book.experiments.registry import experiment
+from book.experiments.registry import Result, Row, draw, experiment, find
 from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate
@@ -72,13 +72,29 @@ def new_items() -> dict[str, Any]:
         for name, (make, grid) in contenders(encoder).items():
             setting = best_setting(make, grid, inner, valid, candidates=inner_new)
             reports[name] = report = evaluate(make(**setting).fit(train), train, test, candidates=new)
-            low, high = report.interval.loc["ndcg"]
-            row = {"model": name, "seed": seed, "setting": setting, "ndcg": report.mean["ndcg"]}
-            table.append({**row, "low": low, "high": high, "precision": report.mean["precision"]})
+            row = {"model": name, "seed": seed, "setting": setting, **with_interval(report)}
+            table.append(row | {"precision": report.mean["precision"]})
         for rival in ("TF-IDF profile", "TF-IDF ridge", "MiniLM ridge, the same for all users"):
             gap = compare(reports["MiniLM ridge"], reports[rival]).loc["ndcg"]
             gaps.append({"rival": rival, "seed": seed, **gap[["difference", "low", "high"]].to_dict()})
     return {"table": table, "gaps": gaps}
+
+
+def with_interval(report: Report) -> dict[str, float]:
+    """Return nDCG and its interval."""
+    low, high = report.interval.loc["ndcg"]
+    return {"ndcg": report.mean["ndcg"], "low": low, "high": high}
+
+
+@new_items.check
+def _new_items_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    seed, rows = draw(rng, range(5)), []
+    train, test = splits.cold_items(load_movielens(), 0.2, seed=seed)
+    for name, (make, _) in contenders(TextEncoder()).items():
+        setting = find(stored["table"], model=name, seed=seed)["setting"]
+        report = evaluate(make(**setting).fit(train), train, test, candidates=np.unique(test.item_index))
+        rows.append({"model": name, "seed": seed, **with_interval(report)})
+    yield Row.of(f"draw {seed}", stored["table"], rows, "model", "seed")
 
 
 @experiment
@@ -88,8 +104,30 @@ def sparse() -> dict[str, Any]:
     Split of the recommenders team; settings chosen for each share on an inner split of what is left.
     """
     train, test = splits.recommenders_split(load_movielens())
+    table = []
+    for share in tqdm(SHARES, desc="shares"):
+        thin = _thinned(train, share)
+        inner, valid = splits.recommenders_split(thin, seed=1)
+        for name, (make, grid) in _crowd_and_text().items():
+            setting = best_setting(make, grid, inner, valid)
+            # Seen films of all of train are masked, so that every share ranks the same candidates.
+            report = evaluate(make(**setting).fit(thin), train, test)
+            row = {"model": name, "share": share, "ratings": len(thin), "setting": setting}
+            table.append(row | with_interval(report))
+    return {"table": table}
+
+
+SHARES = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)
+
+
+def _thinned(train: Dataset, share: float) -> Dataset:
+    rows = train.interactions
+    return train.with_interactions(rows[np.random.default_rng(0).random(len(rows)) < share])
+
+
+def _crowd_and_text() -> dict[str, tuple[Any, Mapping[str, Sequence[Any]]]]:
     encoder = TextEncoder()
-    models: dict[str, tuple[Any, Mapping[str, Sequence[Any]]]] = {
+    return {
         "random": (Random, {}),
         "popularity": (Popularity, {}),
         "denoising autoencoder": (DenoisingAutoencoder, {"dropout": [0.5, 0.65], "l2": [100.0, 300.0, 700.0]}),
@@ -100,16 +138,15 @@ def sparse() -> dict[str, Any]:
             {"weights": ["binary", "liked"], "center": [True, False]},
         ),
     }
-    table = []
-    for share in tqdm([1.0, 0.5, 0.25, 0.1, 0.05, 0.02], desc="shares"):
-        rows = train.interactions
-        thin = train.with_interactions(rows[np.random.default_rng(0).random(len(rows)) < share])
-        inner, valid = splits.recommenders_split(thin, seed=1)
-        for name, (make, grid) in models.items():
-            setting = best_setting(make, grid, inner, valid)
-            # Seen films of all of train are masked, so that every share ranks the same candidates.
-            report = evaluate(make(**setting).fit(thin), train, test)
-            low, high = report.interval.loc["ndcg"]
-            row = {"model": name, "share": share, "ratings": len(thin), "setting": setting}
-            table.append({**row, "ndcg": report.mean["ndcg"], "low": low, "high": high})
-    return {"table": table}
+
+
+@sparse.check
+def _sparse_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    train, test = splits.recommenders_split(load_movielens())
+    share, rows = draw(rng, SHARES), []
+    thin = _thinned(train, share)
+    for name, (make, _) in _crowd_and_text().items():
+        setting = find(stored["table"], model=name, share=share)["setting"]
+        report = evaluate(make(**setting).fit(thin), train, test)
+        rows.append({"model": name, "share": share, "ratings": len(thin), **with_interval(report)})
+    yield Row.of(f"a share of {share}", stored["table"], rows, "model", "share")

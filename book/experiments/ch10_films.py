@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import sqrt
 from typing import Any
@@ -15,8 +15,9 @@ from scipy.special import expit, logit
 from torch import nn
 from tqdm.auto import tqdm
 
+from book.experiments.ch09_text_as_features import with_interval
 from book.experiments.ch10_tuning import labels_of, some
-from book.experiments.registry import experiment
+from book.experiments.registry import Result, Row, draw, experiment, find
 from llmrec_lite import splits
 from llmrec_lite.data import LIKED, Dataset, load_movielens
 from llmrec_lite.evaluate import compare, evaluate
@@ -67,26 +68,13 @@ def few_shot() -> dict[str, Any]:
     data = load_movielens()
     known, train, valid, test = preference_split(data, asked=3)
     y, users, valid = labels_of(test), np.array([e.user for e in test]), valid[::4]
-    table, scores = [], {}
-    simple = [like_share(test)[None], item_rate(known, test)[None]]
-    simple.append(expit(logit(simple[0]) + logit(simple[1])))
-    simple.append(expit(logit(simple[0]) + logit(earlier_item_rate(data, known, test))))
-    for name, told in zip(BASELINES, simple, strict=True):
-        scores[name, 0] = told
+    table, scores = [], _without_text(data, known, test)
 
     def study(name: str, make: Callable[[int], Any], style: Style, rates: tuple[float, float]) -> None:
         parts = [[replace(e, style=style) for e in part] for part in (train, valid, test)]
 
         def run(n: int, seed: int, rate: float) -> tuple[float, dict[str, Any], np.ndarray]:
-            model = make(seed)
-            config = FinetuneConfig(
-                n_epochs={16: 8, 64: 6, 256: 3}[n], learning_rate=rate, seed=seed, patience=2, device="cpu"
-            )
-            began = time.perf_counter()
-            history = finetune(model, some(parts[0], n, seed), parts[1], config, progress=False)
-            row = {"model": name, "n": n, "seed": seed, "learning_rate": rate, "best_step": history.best_step}
-            row |= {"valid_loss": min(history.valid_losses), "seconds": time.perf_counter() - began}
-            return min(history.valid_losses), row, model.predict(parts[2])
+            return _shown(name, make(seed), parts, n, seed, rate)
 
         tried = {rate: run(64, 0, rate) for rate in rates}
         rate = min(tried, key=lambda rate: tried[rate][0])
@@ -98,7 +86,7 @@ def few_shot() -> dict[str, Any]:
                 told.append(scored)
             scores[name, n] = np.stack(told)
 
-    study("MiniLM", lambda seed: TextClassifier(train="lora-top2", seed=seed), "text", (0.001, 0.003))
+    study("MiniLM", _minilm, "text", (0.001, 0.003))
     asked = YesNoClassifier(GPT.from_pretrained("smollm2"), train="lora-top4")
     asked.cache_bytes = 4 * 2**30
     chats = [replace(e, style="chat") for e in test]
@@ -112,6 +100,38 @@ def few_shot() -> dict[str, Any]:
         return asked
 
     study("SmolLM2", again, "chat", (0.001, 0.003))
+    summary = _summary(scores, y, users)
+    best = scores["SmolLM2", 256].mean(0)
+    stars = dict(zip(zip(data.user_index, data.item_index, strict=True), data.ratings, strict=True))
+    points = [{"stars": float(stars[e.user, e.item]), "yes": float(p)} for e, p in zip(test, best, strict=True)]
+    return {"table": table, "summary": summary, "points": points, "n_known": len(known.interactions), "n": len(test)}
+
+
+def _without_text(data: Dataset, known: Dataset, test: Sequence[Preference]) -> dict[tuple[str, int], np.ndarray]:
+    """Return what the baselines say of the test, (1, n) each."""
+    simple = [like_share(test)[None], item_rate(known, test)[None]]
+    simple.append(expit(logit(simple[0]) + logit(simple[1])))
+    simple.append(expit(logit(simple[0]) + logit(earlier_item_rate(data, known, test))))
+    return {(name, 0): told for name, told in zip(BASELINES, simple, strict=True)}
+
+
+def _minilm(seed: int) -> TextClassifier:
+    return TextClassifier(train="lora-top2", seed=seed)
+
+
+def _shown(
+    name: str, model: Any, parts: Sequence[Sequence[Preference]], n: int, seed: int, rate: float
+) -> tuple[float, dict[str, Any], np.ndarray]:
+    """Tune a model on n examples; return the validation loss, a row of the table, and what it says of the test."""
+    config = FinetuneConfig(n_epochs={16: 8, 64: 6, 256: 3}[n], learning_rate=rate, seed=seed, patience=2, device="cpu")
+    began = time.perf_counter()
+    history = finetune(model, some(parts[0], n, seed), parts[1], config, progress=False)
+    row = {"model": name, "n": n, "seed": seed, "learning_rate": rate, "best_step": history.best_step}
+    row |= {"valid_loss": min(history.valid_losses), "seconds": time.perf_counter() - began}
+    return min(history.valid_losses), row, model.predict(parts[2])
+
+
+def _summary(scores: Mapping[tuple[str, int], np.ndarray], y: np.ndarray, users: np.ndarray) -> list[dict[str, Any]]:
     summary = []
     for (name, n), told in scores.items():
         low, high = auc_interval(y, told, groups=users)
@@ -119,10 +139,22 @@ def few_shot() -> dict[str, Any]:
         row["within"] = float(np.mean([auc_within(y, scored, users) for scored in told]))
         row["lead_low"], row["lead_high"] = auc_interval(y, told, rival=scores["both", 0], groups=users)
         summary.append(row)
-    best = scores["SmolLM2", 256].mean(0)
-    stars = dict(zip(zip(data.user_index, data.item_index, strict=True), data.ratings, strict=True))
-    points = [{"stars": float(stars[e.user, e.item]), "yes": float(p)} for e, p in zip(test, best, strict=True)]
-    return {"table": table, "summary": summary, "points": points, "n_known": len(known.interactions), "n": len(test)}
+    return summary
+
+
+@few_shot.check
+def _few_shot_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data = load_movielens()
+    known, train, valid, test = preference_split(data, asked=3)
+    y, users = labels_of(test), np.array([e.user for e in test])
+    yield Row("examples", (stored["n_known"], stored["n"]), (len(known.interactions), len(test)))
+    summary = _summary(_without_text(data, known, test), y, users)
+    yield Row.of("baselines", stored["summary"], summary, "model", "n")
+    seed = draw(rng, range(3))
+    rate = find(stored["table"], model="MiniLM", n=16)["learning_rate"]
+    _, row, told = _shown("MiniLM", _minilm(seed), (train, valid[::4], test), 16, seed, rate)
+    row |= {"auc": auc(y, told), "within": auc_within(y, told, users)}
+    yield Row.of(f"MiniLM, 16 examples, draw {seed}", stored["table"], row, "model", "n", "seed")
 
 
 def liked_pairs(train: Dataset, n: int, seed: int, told: int = 5) -> list[Example]:
@@ -176,21 +208,37 @@ def matching() -> dict[str, Any]:
     for seed in tqdm(range(3), desc="draws"):
         train, test = splits.cold_items(data, 0.2, seed=seed)
         new = np.unique(test.item_index)
-        model = BiEncoder(train="lora-top2", seed=seed, max_length=96)
-        uses: dict[str, Any] = {
-            "words": Matched(model),
-            "profile": TextRecommender(model, head="profile"),
-            "ridge": TextRecommender(model),
-        }
+        model = _bi_encoder(seed)
+        uses = _uses(model)
         before = {use: evaluate(r.fit(train), train, test, candidates=new) for use, r in uses.items()}
         config = FinetuneConfig(n_epochs=2, batch_size=32, learning_rate=0.001, seed=seed, device="cpu")
         finetune(model, liked_pairs(train, 1500, seed), None, config, progress=False)
         after = {use: evaluate(r.fit(train), train, test, candidates=new) for use, r in uses.items()}
         for use in uses:
             for name, report in (("before", before[use]), ("after", after[use])):
-                low, high = report.interval.loc["ndcg"]
-                row = {"use": use, "tuned": name, "seed": seed, "ndcg": report.mean["ndcg"], "low": low, "high": high}
-                table.append(row)
+                table.append({"use": use, "tuned": name, "seed": seed, **with_interval(report)})
             gap = compare(after[use], before[use]).loc["ndcg"].to_dict()
             gaps.append({"use": use, "seed": seed, **gap})
     return {"table": table, "gaps": gaps}
+
+
+def _bi_encoder(seed: int) -> BiEncoder:
+    return BiEncoder(train="lora-top2", seed=seed, max_length=96)
+
+
+def _uses(model: BiEncoder) -> dict[str, BaseRecommender]:
+    return {
+        "words": Matched(model),
+        "profile": TextRecommender(model, head="profile"),
+        "ridge": TextRecommender(model),
+    }
+
+
+@matching.check
+def _matching_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    seed, rows = draw(rng, range(3)), []
+    train, test = splits.cold_items(load_movielens(), 0.2, seed=seed)
+    for use, recommender in _uses(_bi_encoder(seed)).items():
+        report = evaluate(recommender.fit(train), train, test, candidates=np.unique(test.item_index))
+        rows.append({"use": use, "tuned": "before", "seed": seed, **with_interval(report)})
+    yield Row.of(f"before tuning, draw {seed}", stored["table"], rows, "use", "tuned", "seed")

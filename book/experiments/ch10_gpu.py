@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 from torch import nn
 
 from book.experiments.ch10_tuning import labels_of, review_examples, some
-from book.experiments.registry import experiment
+from book.experiments.registry import Result, Row, experiment
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.auc import auc, auc_interval, auc_within
 from llmrec_lite.language.finetune import FinetuneConfig, finetune
@@ -96,7 +96,7 @@ def few_shot_gpu() -> dict[str, Any]:
     known, train, valid, test = asked_in_chat(3)
     more = asked_in_chat(20)[1]
     y, users = labels_of(test), np.array([e.user for e in test])
-    both = expit(logit(like_share(test)) + logit(item_rate(known, test)))
+    both = _both(known, test)
 
     def run(examples: Sequence[Example], epochs: int, seed: int, rate: float) -> tuple[dict[str, Any], np.ndarray]:
         model = YesNoClassifier(GPT.from_pretrained("smollm2"), train="lora", seed=seed)
@@ -131,3 +131,16 @@ def few_shot_gpu() -> dict[str, Any]:
         line["lead_low"], line["lead_high"] = auc_interval(y, scores, rival=both[None], groups=users)
         summary.append(line)
     return {"table": table, "summary": summary, "both": auc(y, both), "gpu": gpu}
+
+
+def _both(known: Dataset, test: Sequence[Preference]) -> np.ndarray:
+    """Return what the baseline of `few_shot` says that adds the odds of user and item, (n,)."""
+    return expit(logit(like_share(test)) + logit(item_rate(known, test)))
+
+
+@few_shot_gpu.check
+def _few_shot_gpu_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    known, train, _, test = asked_in_chat(3)
+    yield Row("both, the baseline", stored["both"], auc(labels_of(test), _both(known, test)))
+    sizes = [256, len(train), len(asked_in_chat(20)[1])]
+    yield Row("examples to learn from", [row["n"] for row in stored["summary"]], sizes)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from book.experiments.registry import experiment
+from book.experiments.registry import Result, Row, draw, experiment, find
 from llmrec_lite.data import load_movielens
 from llmrec_lite.language.auc import auc, auc_interval
 from llmrec_lite.language.encoder import TextEncoder
@@ -69,6 +70,24 @@ WAYS: dict[str, tuple[Callable[[int], dict[str, Any]], tuple[float, float]]] = {
 EPOCHS = {64: 6, 256: 4}
 
 
+def _tuned(
+    parts: tuple[Examples, Examples, Examples], way: str, n: int, seed: int, rate: float, longer: int = 1
+) -> tuple[float, dict[str, Any], np.ndarray]:
+    """Tune MiniLM on n examples; return the validation loss, a row of the table, and what it says of the test."""
+    train, valid, test = parts
+    examples, epochs = some(train, n, seed), EPOCHS[n] * longer
+    config = FinetuneConfig(n_epochs=epochs, learning_rate=rate, seed=seed, patience=2 * longer, device="cpu")
+    model = TextClassifier(max_length=64, seed=seed, **WAYS[way][0](config.steps(n)))
+    history = finetune(model, examples, valid, config, progress=False)
+    told = model.predict(test)
+    row = {"way": way, "n": n, "seed": seed, "learning_rate": rate, "auc": auc(labels_of(test), told)}
+    learns, weights = trainable_parameters(model)
+    row |= {"learns": learns, "weights": weights, "seconds": sum(history.seconds), "epochs": epochs}
+    row |= {"best_step": history.best_step, "steps": len(history.seconds)}
+    row |= {"train_loss": history.train_losses[-1], "valid_loss": min(history.valid_losses)}
+    return min(history.valid_losses), row, told
+
+
 @experiment
 def fine_tuning() -> dict[str, Any]:
     """Ways to tune MiniLM on reviews (does she recommend?), with 64 and 256 labels, three draws each.
@@ -78,24 +97,12 @@ def fine_tuning() -> dict[str, Any]:
     MiniLM's frozen vectors, get six strengths, chosen on the same validation for each draw. The network from scratch
     is trained ten times as long once more, on the first draw of 256.
     """
-    train, valid, test = review_examples()
+    train, valid, test = parts = review_examples()
     y = labels_of(test)
     table: list[dict[str, Any]] = []
     scores: dict[tuple[str, int], np.ndarray] = {}
 
-    def run(way: str, n: int, seed: int, rate: float, longer: int = 1) -> tuple[float, dict[str, Any], np.ndarray]:
-        examples, epochs = some(train, n, seed), EPOCHS[n] * longer
-        config = FinetuneConfig(n_epochs=epochs, learning_rate=rate, seed=seed, patience=2 * longer, device="cpu")
-        model = TextClassifier(max_length=64, seed=seed, **WAYS[way][0](config.steps(n)))
-        history = finetune(model, examples, valid, config, progress=False)
-        told = model.predict(test)
-        row = {"way": way, "n": n, "seed": seed, "learning_rate": rate, "auc": auc(y, told)}
-        learns, weights = trainable_parameters(model)
-        row |= {"learns": learns, "weights": weights, "seconds": sum(history.seconds), "epochs": epochs}
-        row |= {"best_step": history.best_step, "steps": len(history.seconds)}
-        row |= {"train_loss": history.train_losses[-1], "valid_loss": min(history.valid_losses)}
-        return min(history.valid_losses), row, told
-
+    run = partial(_tuned, parts)
     for way, (_, rates) in tqdm(WAYS.items(), desc="ways"):
         tried = {rate: run(way, 256, 0, rate) for rate in rates}
         rate = min(tried, key=lambda rate: tried[rate][0])
@@ -151,6 +158,21 @@ def _frozen(train: Examples, valid: Examples, test: Examples) -> np.ndarray:
 SOLVED = {"TF-IDF": _tfidf, "frozen, solved": _frozen}
 
 
+@fine_tuning.check
+def _fine_tuning_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    parts = review_examples()
+    y = labels_of(parts[2])
+    yield Row("share of yes", stored["share_of_yes"], y.mean())
+    n, seed = draw(rng, EPOCHS), draw(rng, range(3))
+    for way, solve in SOLVED.items():
+        row = {"way": way, "n": n, "seed": seed, "auc": auc(y, solve(some(parts[0], n, seed), *parts[1:]))}
+        yield Row.of(f"{way}, {n}, draw {seed}", stored["table"], row, "way", "n", "seed")
+    rate = find(stored["table"], way="head")["learning_rate"]
+    yield Row.of(
+        f"head, 64, draw {seed}", stored["table"], _tuned(parts, "head", 64, seed, rate)[1], "way", "n", "seed"
+    )
+
+
 def told_again(text: str, seed: int, drop: float = 0.3) -> str:
     """Tell a review differently: its sentences in another order, a share of them left out, one at least kept."""
     rng = np.random.default_rng(seed)
@@ -166,18 +188,33 @@ def overfitting() -> dict[str, Any]:
     MiniLM, LoRA in its top two layers, learning rate 0.003, three draws; the validation loss at every eighth of the
     training, AUC of test at its end and where the validation loss was lowest.
     """
-    _, *films = preference_split(load_movielens())
-    tasks: dict[str, Sequence[Sequence[Any]]] = {"films": films, "reviews": review_examples()}
     table = []
-    for task, (train, valid, test) in tasks.items():
+    for task in ("films", "reviews"):
+        parts = _examples_of(task)
         for seed in tqdm(range(3), desc=task):
             for n, tellings in ((64, 1), (64, 8), (1000, 1)):
-                few = some(train, n, seed)
-                told = few + [e for i in range(1, tellings) for e in _retold(few, 100 * seed + i)]
-                length = 96 if task == "films" else 64
-                row = {"task": task, "n": n, "seed": seed, "tellings": tellings}
-                table.append({**row, **_train_too_long(told, valid[:150], test[:500], 96, length, seed)})
+                table.append(_overfitted(parts, task, n, seed, tellings))
     return {"table": table}
+
+
+def _examples_of(task: str) -> Sequence[Sequence[Any]]:
+    return preference_split(load_movielens())[1:] if task == "films" else review_examples()
+
+
+def _overfitted(parts: Sequence[Sequence[Any]], task: str, n: int, seed: int, tellings: int) -> dict[str, Any]:
+    train, valid, test = parts
+    few = some(train, n, seed)
+    told = few + [e for i in range(1, tellings) for e in _retold(few, 100 * seed + i)]
+    row = {"task": task, "n": n, "seed": seed, "tellings": tellings}
+    return row | _train_too_long(told, valid[:150], test[:500], 96, 96 if task == "films" else 64, seed)
+
+
+@overfitting.check
+def _overfitting_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    labels = ("task", "n", "seed", "tellings")
+    old = draw(rng, [row for row in stored["table"] if row["task"] == "reviews"])  # their texts are shorter
+    row = _overfitted(_examples_of(old["task"]), *(old[label] for label in labels))
+    yield Row.of(", ".join(f"{label} {old[label]}" for label in labels), stored["table"], row, *labels)
 
 
 def _train_too_long(

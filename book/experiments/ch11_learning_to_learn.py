@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from book.experiments.registry import experiment
-from book.experiments.study import Study, contenders, trained_jointly
+from book.experiments.registry import Result, Row, experiment
+from book.experiments.study import Study, contenders, draw_order, rules, trained_jointly
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.baselines import (
@@ -48,6 +49,18 @@ def adaptation() -> dict[str, Any]:
             study.judge(contenders(joint, untrained), valid, test, features, order, fold)
     table = study.table("item mean", "shrunk bias", "untrained network + fine-tuning")
     return {"table": table, "chosen": study.chosen, "groups": _groups(data, vectors)}
+
+
+@adaptation.check
+def _adaptation_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data, study, order = load_movielens(), Study(), draw_order(rng)
+    vectors = TextEncoder().encode(data.items["text"].tolist())
+    for fold in range(5):
+        train, valid, test = split_users(data, SHARES, fold=fold)
+        study.judge(rules(), valid, test, item_features(train, vectors, seed=fold), order, fold)
+    rows = study.table("item mean", "shrunk bias")
+    yield Row.of(f"rules, {order}", stored["table"], rows, "order", "model", "k")
+    yield Row.of("groups", stored["groups"], _groups(data, vectors), "group")
 
 
 def _groups(data: Dataset, vectors: np.ndarray) -> list[dict[str, Any]]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from book.experiments.registry import experiment
-from book.experiments.study import FINE_TUNING, Study, contenders, trained_jointly
-from llmrec_lite.data import load_movielens
+from book.experiments.registry import Result, Row, draw, experiment, find
+from book.experiments.study import FINE_TUNING, Study, contenders, draw_order, rules, trained_jointly
+from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.baselines import (
     ORDERS,
@@ -26,7 +27,7 @@ from llmrec_lite.meta.features import RatingNetwork, item_features
 from llmrec_lite.meta.learners import JointTraining, MetaLearner
 from llmrec_lite.meta.maml import MAML
 from llmrec_lite.meta.reptile import Reptile
-from llmrec_lite.meta.tasks import SHOTS, nested_tasks, split_users
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, Task, nested_tasks, split_users
 
 INNER = ((0.02, 5), (0.05, 1), (0.05, 5), (0.1, 5))  # rate and steps in training
 
@@ -76,14 +77,11 @@ def meta_learning() -> dict[str, Any]:
         joint = [trained_jointly(train, valid, features, fold, rate, 3) for rate in (3e-3, 1e-3)]
         cost = {"order": "time", "fold": fold, "inner_steps": 0}
         costs.append({**cost, "model": "joint training", "seconds": (time.perf_counter() - began) / 2})
-        rules = contenders(joint[0], JointTraining(network))
+        predictors = contenders(joint[0], JointTraining(network))
         tuned = [adapting(one, *setting) for one in joint for setting in FINE_TUNING]
         for order in ORDERS:
-            to_learn, to_stop = (
-                [t for k, tasks in nested_tasks(part, SHOTS, QUERY, fold, order, features).items() if k for t in tasks]
-                for part in (train, valid)
-            )
-            ways = {name: rules[name] for name in RULES} | {"joint training + fine-tuning": tuned}
+            to_learn, to_stop = (_with_support(part, order, features, fold) for part in (train, valid))
+            ways = {name: predictors[name] for name in RULES} | {"joint training + fine-tuning": tuned}
             trained: dict[str, list[MetaLearner]] = {}
             for name in (*RELATIVES, "Reptile"):
                 trained[name] = [_meta_learner(name, network, setting, fold) for setting in range(4)]
@@ -112,6 +110,11 @@ def meta_learning() -> dict[str, Any]:
     return {"table": table, "chosen": study.chosen, "costs": costs, "convergence": rows}
 
 
+def _with_support(part: Dataset, order: HistoryOrder, features: np.ndarray, fold: int) -> list[Task]:
+    """Make tasks of every size but of none."""
+    return [t for k, tasks in nested_tasks(part, SHOTS, QUERY, fold, order, features).items() if k for t in tasks]
+
+
 def _meta_learner(name: str, network: RatingNetwork, setting: int, seed: int) -> MetaLearner:
     options: dict[str, Any] = {"steps": 300, "valid_every": 100, "seed": seed}
     if name == "Reptile":
@@ -124,3 +127,20 @@ def _meta_learner(name: str, network: RatingNetwork, setting: int, seed: int) ->
 def _path(learner: MetaLearner, tasks: Tasks) -> np.ndarray:
     """Return the mean squared errors of each task after 0 to 10 steps, (11, tasks)."""
     return np.stack([user_errors(adapting(learner, steps=steps), tasks) for steps in range(11)])
+
+
+@meta_learning.check
+def _meta_learning_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data, study = load_movielens(), Study()
+    vectors = TextEncoder().encode(data.items["text"].tolist())
+    order, k, name = draw_order(rng), draw(rng, SHOTS[1:]), draw(rng, (*RELATIVES, "Reptile"))
+    for fold in range(3):
+        train, valid, test = split_users(data, SHARES, fold=fold)
+        features = item_features(train, vectors, seed=fold)
+        setting = find(stored["chosen"], order=order, model=name, k=k, fold=fold)["setting"]
+        learner = _meta_learner(name, RatingNetwork(features.shape[1], seed=fold), setting // len(USED), fold)
+        learner.meta_fit(*(_with_support(part, order, features, fold) for part in (train, valid)))
+        ways = {rule: rules()[rule] for rule in RULES} | {name: [adapting(learner, steps=USED[setting % len(USED)])]}
+        study.judge(ways, valid, test, features, order, fold)
+    rows = [row for row in study.table("ridge on factors") if row["model"] in RULES or row["k"] == k]
+    yield Row.of(f"{name} with K = {k} and rules, {order}", stored["table"], rows, "order", "model", "k")

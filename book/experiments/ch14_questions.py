@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from book.experiments.registry import experiment
+from book.experiments.registry import Result, Row, experiment
 from book.experiments.study import L2
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
@@ -70,6 +70,11 @@ def ten_to_rank() -> dict[str, Any]:
     return {"table": rows}
 
 
+@ten_to_rank.check
+def _ten_to_rank_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    yield Row.of("all", stored["table"], ten_to_rank()["table"], "model")  # every row is a mean over all seeds
+
+
 def drawn_tasks(part: Dataset, seed: int) -> list[Task]:
     """Make a task of each user: ten ratings drawn for the query, all others the support."""
     rng, tasks = np.random.default_rng(seed), []
@@ -110,6 +115,10 @@ def questions() -> dict[str, Any]:
     (`ColdStartRecommender.elicit`); and times how likely people with such answers are to choose it. Stars are
     predicted by the same prior from the answers. Intervals are over users.
     """
+    return {"table": _questioned(("any", "popular", "telling", "telling and popular", "telling and likely"))}
+
+
+def _questioned(orders: Sequence[str]) -> list[dict[str, Any]]:
     data = load_movielens()
     errors: dict[tuple[str, int], list[np.ndarray]] = {}
     answered: dict[tuple[str, int], list[np.ndarray]] = {}
@@ -117,7 +126,7 @@ def questions() -> dict[str, Any]:
         train, valid, test = split_users(data, SHARES, fold=fold)
         model = ColdStartRecommender(order="random", seed=fold).fit_with_validation(train, valid)
         tasks = [task for task in drawn_tasks(test, fold) if len(task.support_y) >= 30]
-        for name in ("any", "popular", "telling", "telling and popular", "telling and likely"):
+        for name in orders:
             elicited = [elicitation(model, task, name, fold) for task in tasks]
             for n in N_QUESTIONS:
                 supports = [answers_to(task, items[:n]) for task, items in zip(tasks, elicited, strict=True)]
@@ -133,7 +142,13 @@ def questions() -> dict[str, Any]:
         row["answers"] = float(np.concatenate(answered[name, n]).mean())
         lead = user_rmse(off) - user_rmse(joined["popular", n])
         rows.append(row | {"lead over popular": lead, "low": low, "high": high})
-    return {"table": rows}
+    return rows
+
+
+@questions.check
+def _questions_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    rows = _questioned(("any", "popular"))  # the others compute anew after each answer
+    yield Row.of("any, popular", stored["table"], rows, "order", "questions")
 
 
 N_QUESTIONS = (0, 5, 10, 20, 40)
@@ -201,6 +216,12 @@ def new_groups() -> dict[str, Any]:
             row |= {"lead": user_rmse(first) - user_rmse(second), "low": low, "high": high}
             rows.append(row | {"likelihood_weight": float(np.median(weights))})
     return {"table": rows}
+
+
+@new_groups.check
+def _new_groups_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    # The weight is chosen on all other groups.
+    yield Row.of("all", stored["table"], new_groups()["table"], "by", "support")
 
 
 SUPPORTS = (0, 3, 10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,8 +12,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from book.experiments.ch12_maml import INNER, RULES, USED
-from book.experiments.registry import experiment
-from book.experiments.study import FINE_TUNING, L2, Study, contenders, trained_jointly
+from book.experiments.registry import Result, Row, draw, experiment
+from book.experiments.study import FINE_TUNING, L2, Study, contenders, draw_order, rules, trained_jointly
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.baselines import FACTORS, ORDERS, QUERY, SHARES, Predict, Tasks, adapting, each, ridge
@@ -122,20 +122,38 @@ def cold_start() -> dict[str, Any]:
         seed = 5 * deal + fold
         features = item_features(train, vectors, seed=seed)
         joint = [trained_jointly(train, valid, features, seed, rate, 3) for rate in (3e-3, 1e-3)]
-        rules = contenders(joint[0], JointTraining(RatingNetwork(features.shape[1], seed=seed)))
+        predictors = contenders(joint[0], JointTraining(RatingNetwork(features.shape[1], seed=seed)))
         tuned = [adapting(one, *setting) for one in joint for setting in FINE_TUNING]
         for order in ORDERS:
-            known_tasks = [nested_tasks(part, SHOTS, QUERY, 0, order) for part in (valid, test)]
-            by_index = partial(by_item_index, places=task_index(known_tasks))
-            full = ColdStartRecommender(order=order, seed=seed).fit_with_validation(train, valid)
+            prior = _learned_prior(train, valid, test, order, seed)
             melu = _melu(train, valid, features, people, order, seed)
-            ways = {name: rules[name] for name in RULES} | {"joint training + fine-tuning": tuned}
+            ways = {name: predictors[name] for name in RULES} | {"joint training + fine-tuning": tuned}
             ways["MeLU"] = [_with_person(adapting(one, steps=steps), people) for one in melu for steps in USED]
-            ways["learned prior"] = [by_index(ratings_of(full))]
+            ways["learned prior"] = [prior]
             study.judge(ways, valid, test, features, order, seed)
     table = study.table("ridge on factors", "joint training + fine-tuning", "item mean")
     second = study.table("ridge on factors", "joint training + fine-tuning", folds=slice(5, None))
     return {"table": table, "second": second, "chosen": study.chosen}
+
+
+def _learned_prior(train: Dataset, valid: Dataset, test: Dataset, order: HistoryOrder, seed: int) -> Predict:
+    """Predict as chapter 14's recommender does."""
+    places = task_index([nested_tasks(part, SHOTS, QUERY, 0, order) for part in (valid, test)])
+    full = ColdStartRecommender(order=order, seed=seed).fit_with_validation(train, valid)
+    return by_item_index(ratings_of(full), places)
+
+
+@cold_start.check
+def _cold_start_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data, study, order = load_movielens(), Study(), draw_order(rng)
+    vectors = TextEncoder().encode(data.items["text"].tolist())
+    for fold in range(5):
+        train, valid, test = split_users(data, SHARES, seed=1, fold=fold)
+        ways = {name: rules()[name] for name in ("item mean", "ridge on factors")}
+        ways["learned prior"] = [_learned_prior(train, valid, test, order, 5 + fold)]
+        study.judge(ways, valid, test, item_features(train, vectors, seed=5 + fold), order, 5 + fold)
+    rows = study.table("ridge on factors")
+    yield Row.of(f"learned prior and rules, {order}, second deal", stored["second"], rows, "order", "model", "k")
 
 
 @experiment
@@ -160,7 +178,7 @@ def prior_parts() -> dict[str, Any]:
         one, other = (train.with_interactions(train.interactions[rows]) for rows in (half, ~half))
         eight, apart = item_features(train, factors=8, seed=seed), item_features(other, factors=8, seed=seed)
         fixed = {
-            "prior on 32 factors": prior_on_factors(train, features[:, :1], features[:, FACTORS]),
+            "prior on 32 factors": _on_32_factors(train, features),
             "prior on 8 factors": prior_on_factors(train, eight[:, :1], eight[:, -8:]),
             "prior on 8 factors of other people": prior_on_factors(one, eight[:, :1], apart[:, -8:]),
         }
@@ -191,6 +209,33 @@ def prior_parts() -> dict[str, Any]:
                 {"order": order, "k": k, "likelihood_weight": e, "offset": c} for k, (e, c) in settings_.items()
             ]
     return {"table": study.table("ridge on factors"), "likelihood_weight": settings}
+
+
+def _on_32_factors(train: Dataset, features: np.ndarray) -> Predict:
+    return prior_on_factors(train, features[:, :1], features[:, FACTORS])
+
+
+@prior_parts.check
+def _prior_parts_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data, study, order, one = load_movielens(), Study(), draw_order(rng), draw(rng, range(10))
+    vectors = TextEncoder().encode(data.items["text"].tolist())
+    for seed in range(10):
+        train, valid, test = split_users(data, SHARES, seed=seed // 5, fold=seed % 5)
+        features = item_features(train, vectors, seed=seed)
+        places = task_index([nested_tasks(part, SHOTS, QUERY, 0, order) for part in (valid, test)])
+        ways = {"ridge on factors": rules()["ridge on factors"]}
+        ways["prior on 32 factors"] = [by_item_index(_on_32_factors(train, features), places)]
+        study.judge(ways, valid, test, features, order, seed)
+        if seed == one:
+            full = ColdStartRecommender(order=order, seed=seed).fit_with_validation(train, valid)
+            settings = [
+                {"order": order, "k": k, "likelihood_weight": e, "offset": c} for k, (e, c) in full.settings_.items()
+            ]
+            first = (2 * seed + ORDERS.index(order)) * len(SHOTS)
+            old = stored["likelihood_weight"][first : first + len(SHOTS)]
+            yield Row(f"likelihood weight, {order}, split {seed}", old, settings)
+    rows = study.table("ridge on factors")
+    yield Row.of(f"prior on 32 factors, {order}", stored["table"], rows, "order", "model", "k")
 
 
 def with_settings(model: ColdStartRecommender, settings: dict[int, tuple[float, float]]) -> Predict:

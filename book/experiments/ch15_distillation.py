@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
 from book.experiments.ch15_multitask import KINDS, SEEDS, Reviews, against, linear, tuned
-from book.experiments.registry import experiment
+from book.experiments.common import Parts
+from book.experiments.registry import Result, Row, draw, experiment, find
 from llmrec_lite import assets, splits
-from llmrec_lite.data import load_movielens
+from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import evaluate
 from llmrec_lite.language.auc import auc
 from llmrec_lite.language.encoder import TextEncoder
@@ -54,7 +55,7 @@ STRENGTH = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of the recommender
 
 @experiment
 def static() -> dict[str, Any]:
-    """Distil MiniLM into tables of 32 to 256 numbers a token: size, speed, and what is left of its quality.
+    """Distill MiniLM into tables of 32 to 256 numbers a token: size, speed, and what is left of its quality.
 
     Two uses. New films: a fifth of the films is new (five draws); the tables learn from the texts of the others and of
     6,000 reviews, with the strength of the ridge whose cosines agree best with the teacher's on a tenth of the other
@@ -93,18 +94,23 @@ def static() -> dict[str, Any]:
 
 
 def _encoders(texts: Sequence[str], l2: float) -> dict[str, Encoder]:
-    teacher, tokens = TextEncoder(), WordPieces(assets.locate("minilm") / "tokenizer.json")
+    teacher = TextEncoder()
     words = TfidfEncoder().fit(texts)
     found: dict[str, Encoder] = {"MiniLM": teacher, "MiniLM, 128": Projected(teacher, 128).learn(texts)}
     found |= {"TF-IDF": words, "LSA, 128": Projected(words, 128).learn(texts)}
-    found |= {f"table, {d}": StaticEncoder(d, l2=l2).distill(teacher, tokens, texts) for d in SIZES}
-    return found | {"table, 128, words alone": StaticEncoder(128, l2=1e9).distill(teacher, tokens, texts)}
+    found |= {f"table, {dim}": _table(dim, l2, texts) for dim in SIZES}
+    return found | {"table, 128, words alone": _table(128, 1e9, texts)}
+
+
+def _table(dim: int, l2: float, texts: Sequence[str]) -> StaticEncoder:
+    """Distill MiniLM into d numbers a token."""
+    tokens = WordPieces(assets.locate("minilm") / "tokenizer.json")
+    return StaticEncoder(dim, l2=l2).distill(TextEncoder(), tokens, texts)
 
 
 def _new_films(reviews: Sequence[str], seed: int) -> dict[str, Any]:
     """Return each user's nDCG@10 over films that nobody has rated, by encoder, and how the cosines agree."""
-    train, test = splits.cold_items(load_movielens(), 0.2, seed=seed)
-    inner, valid = splits.cold_items(train, 0.2, seed=100 + seed)
+    inner, valid, train, test = _film_parts(seed)
     films = np.array(train.items["text"].tolist(), dtype=object)
     new = np.unique(test.item_index)
     old = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(films)), new))
@@ -120,16 +126,42 @@ def _new_films(reviews: Sequence[str], seed: int) -> dict[str, Any]:
     encoders["table, 128, catalogue read"] = StaticEncoder(128, l2=l2).distill(teacher, tokens, [*films, *reviews])
     found: dict[str, Any] = {"l2": l2, "ndcg": {}, "cosines": {}}
     for name, encoder in encoders.items():
-
-        def per_user(strength: float, learn: Any, asked: Any, encoder: Encoder = encoder) -> pd.Series:
-            fitted = TextRecommender(encoder, l2=strength).fit(learn)
-            return evaluate(fitted, learn, asked, candidates=np.unique(asked.item_index)).per_user["ndcg"]
-
-        best = max(STRENGTH, key=lambda strength: float(per_user(strength, inner, valid).mean()))
-        found["ndcg"][name] = per_user(best, train, test)
+        found["ndcg"][name] = _ranked_by(encoder, inner, valid, train, test)
         if "TF-IDF" not in name and "LSA" not in name:
             found["cosines"][name] = agreement(encoder, films[new])
     return found
+
+
+def _film_parts(seed: int) -> Parts:
+    train, test = splits.cold_items(load_movielens(), 0.2, seed=seed)
+    return *splits.cold_items(train, 0.2, seed=100 + seed), train, test
+
+
+def _ranked_by(encoder: Encoder, inner: Dataset, valid: Dataset, train: Dataset, test: Dataset) -> pd.Series:
+    """Return each user's nDCG@10 by a ridge on an encoder's vectors, of the strength that is best inside train."""
+
+    def per_user(strength: float, learn: Dataset, asked: Dataset) -> pd.Series:
+        fitted = TextRecommender(encoder, l2=strength).fit(learn)
+        return evaluate(fitted, learn, asked, candidates=np.unique(asked.item_index)).per_user["ndcg"]
+
+    best = max(STRENGTH, key=lambda strength: float(per_user(strength, inner, valid).mean()))
+    return per_user(best, train, test)
+
+
+@static.check
+def _static_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data, seed = Reviews.read(), draw(rng, range(DRAWS))
+    read, parts = data.table["text"].tolist()[:6000], _film_parts(seed)
+    old = np.setdiff1d(np.arange(parts[2].n_items), np.unique(parts[3].item_index))
+    order = np.random.default_rng(seed).permutation(old)
+    texts = [*np.array(parts[2].items["text"].tolist(), dtype=object)[order], *read]
+    encoders: dict[str, Encoder] = {"MiniLM": TextEncoder(), "TF-IDF": TfidfEncoder().fit(texts)}
+    encoders["table, 32"] = _table(32, stored["l2"][seed], texts)
+    for name, encoder in encoders.items():
+        ndcg = _ranked_by(encoder, *parts).mean()
+        yield Row(f"{name}, draw {seed}", find(stored["table"], encoder=name)["draws"][seed], ndcg)
+    values = [auc(data.y[-3000:, 1], one[:, 0]) for one in _recommended(data, {"MiniLM": TextEncoder()})["MiniLM"]]
+    yield Row("MiniLM, recommended", find(stored["table"], encoder="MiniLM")["recommended"], np.mean(values))
 
 
 def _recommended(data: Reviews, encoders: Mapping[str, Encoder]) -> dict[str, list[np.ndarray]]:
@@ -198,26 +230,48 @@ def one_for_many() -> dict[str, Any]:
     work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator")
     done = list(tqdm(work(delayed(_taught)(data, seed) for seed in range(SEEDS)), desc="draws", total=SEEDS))
     found = {name: [predictions[name] for predictions, _ in done] for name in done[0][0]}
-    rows = []
-    for name, predictions in found.items():
-        for t, (label, score) in enumerate((("rating", rmse), ("recommended", auc))):
-            row: dict[str, Any] = {"model": name, "task": label}
-            for other in ("one model", "ensemble of ten"):
-                row["value"], *lead = against(predictions, found[other], data.y[-3000:, t], t, score)
-                row |= {f"{part} {other}": v for part, v in zip(("lead", "low", "high"), lead, strict=True)}
-            rows.append(row)
     return {
-        "table": rows,
+        "table": _rows(data, found, ("one model", "ensemble of ten")),
         "said no": float(np.mean([share for _, share in done])),
         "no": float(1 - data.y[:, 1].mean()),
     }
 
 
+def _rows(data: Reviews, found: Mapping[str, list[np.ndarray]], others: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the score of each model on each task, and its leads over some of them."""
+    rows = []
+    for name, predictions in found.items():
+        for t, (label, score) in enumerate((("rating", rmse), ("recommended", auc))):
+            row: dict[str, Any] = {"model": name, "task": label}
+            for other in others:
+                row["value"], *lead = against(predictions, found[other], data.y[-3000:, t], t, score)
+                row |= {f"{part} {other}": v for part, v in zip(("lead", "low", "high"), lead, strict=True)}
+            rows.append(row)
+    return rows
+
+
+def _drawn(seed: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which reviews are to learn from, to stop by, and without labels."""
+    drawn = np.random.default_rng(seed).permutation(n)
+    return drawn[:300], drawn[300:375], drawn[375:5375]
+
+
+@one_for_many.check
+def _one_for_many_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data = Reviews.read()
+    yield Row("no", stored["no"], 1 - data.y[:, 1].mean())
+    found: dict[str, list[np.ndarray]] = {"one model": [], "linear": []}
+    for seed in range(SEEDS):
+        labeled, valid = ((data.x[rows], data.y[rows, :2]) for rows in _drawn(seed, len(data.x) - 3000)[:2])
+        found["one model"].append(tuned(KINDS[:2], labeled, valid, seed=seed).predict(data.x[-3000:]))
+        found["linear"].append(linear(KINDS[:2], labeled, valid, data.x[-3000:]))
+    yield Row.of("one model, linear", stored["table"], _rows(data, found, ["one model"]), "model", "task")
+
+
 def _taught(data: Reviews, seed: int) -> tuple[dict[str, np.ndarray], float]:
     """Return each model's predictions of the test, and the share of texts that the ten call a no at one half."""
     y, asked = data.y[:, :2], data.x[-3000:]
-    drawn = np.random.default_rng(seed).permutation(len(data.x) - 3000)
-    learn, stop, unlabeled = drawn[:300], drawn[300:375], drawn[375:5375]
+    learn, stop, unlabeled = _drawn(seed, len(data.x) - 3000)
     labeled, valid = (data.x[learn], y[learn]), (data.x[stop], y[stop])
     rng = np.random.default_rng(100 + seed)
     single = tuned(KINDS[:2], labeled, valid, seed=seed)

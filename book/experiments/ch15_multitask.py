@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
-from book.experiments.registry import experiment
+from book.experiments.registry import Result, Row, draw, experiment
 from llmrec_lite.data import load_movielens
 from llmrec_lite.language.auc import auc
 from llmrec_lite.language.encoder import TextEncoder
@@ -124,7 +124,9 @@ def multi_task() -> dict[str, Any]:
     return {"table": table, "conflict": _conflict(data)}
 
 
-def _together_or_alone(data: Reviews, case: str, n: int) -> list[dict[str, Any]]:
+def _together_or_alone(
+    data: Reviews, case: str, n: int, ways: Mapping[str, Mapping[str, Any]] = WAYS
+) -> list[dict[str, Any]]:
     """Return what each way of sharing, and a linear model, reaches in one case, with the lead over "single task"."""
     test = slice(-3000, None)
     kinds = KINDS if case == "three" else KINDS[:2]
@@ -136,7 +138,7 @@ def _together_or_alone(data: Reviews, case: str, n: int) -> list[dict[str, Any]]
         if case == "few ratings":
             y[learn[50:], 0] = y[stop[12:], 0] = np.nan
         known = (data.x[learn], y[learn]), (data.x[stop], y[stop])
-        for name, options in WAYS.items():
+        for name, options in ways.items():
             model = tuned(kinds, *known, seed=seed, **options)
             found.setdefault(name, []).append(model.predict(data.x[test]))
         found.setdefault("linear", []).append(linear(kinds, *known, data.x[test]))
@@ -150,10 +152,19 @@ def _together_or_alone(data: Reviews, case: str, n: int) -> list[dict[str, Any]]
     return rows
 
 
-def _conflict(data: Reviews) -> list[dict[str, Any]]:
+@multi_task.check
+def _multi_task_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data, name = Reviews.read(), draw(rng, [name for name in WAYS if name != "single task"])
+    rows = _together_or_alone(data, "two", 100, {way: WAYS[way] for way in ("single task", name)})
+    yield Row.of(f"single task, {name}, linear, 100 reviews", stored["table"], rows, "case", "n", "model", "task")
+    steps = draw(rng, (1, 50, 200))
+    yield Row.of(f"gradients after {steps} steps", stored["conflict"], _conflict(data, [steps]), "steps", "pair")
+
+
+def _conflict(data: Reviews, after: Sequence[int] = (1, 50, 200, 600)) -> list[dict[str, Any]]:
     """Cosines of the tasks' gradients of what they share, over training, and how often two of them disagree."""
     rows = []
-    for steps in (1, 50, 200, 600):
+    for steps in after:
         model = MultiTask(KINDS, steps=steps, seed=0).fit(data.x[:1000], data.y[:1000])
         cosines = []
         for start in range(0, 1000, 50):  # small batches, as in training
@@ -221,6 +232,15 @@ def transfer() -> dict[str, Any]:
             rows.append(row | lead_by_draw(values, nothing))
     explained = [{"source": name, "explained": float(np.mean([e[name] for _, e in done]))} for name in done[0][1]]
     return {"table": rows, "sources": explained}
+
+
+@transfer.check
+def _transfer_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    seed = draw(rng, range(SEEDS))
+    for n, found in _moved(Reviews.read(), seed)[0].items():
+        old = {row["source"]: row["draws"] for row in stored["table"] if row["n"] == n}
+        if all(len(draws) == SEEDS for draws in old.values()):  # else a draw's place is not its seed
+            yield Row(f"draw {seed}, {n} labels", {name: draws[seed] for name, draws in old.items()}, found)
 
 
 def _moved(data: Reviews, seed: int) -> tuple[dict[int, dict[str, float]], dict[str, float]]:

@@ -13,10 +13,10 @@ from scipy import sparse
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
-from book.experiments.ch09_text_as_features import L2, best_setting
+from book.experiments.ch09_text_as_features import L2, best_setting, with_interval
 from book.experiments.ch17_link_prediction import dense_facts
-from book.experiments.common import settings
-from book.experiments.registry import experiment
+from book.experiments.common import settings, top10_parts
+from book.experiments.registry import Result, Row, draw, experiment, find
 from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate
@@ -104,8 +104,12 @@ def _rows(name: str, setting: Any, reports: dict[str, Report], rivals: Mapping[s
 def _fact_model(name: str, facts: sparse.csr_array, parts: Any) -> tuple[str, Any, list[Any], Any, Any]:
     """As `_autoencoder`, and the same setting with a weight of zero: what the facts add, and nothing else."""
     found = _autoencoder(name, partial(FactAutoencoder, facts), WEIGHTS | AUTOENCODER, parts)
-    without = FactAutoencoder(facts, **(found[1] | {"weight": 0.0})).fit(parts[2])
-    return *found, _by_group(without, parts[2], parts[3], name)
+    return *found, _weightless(name, facts, found[1], parts)
+
+
+def _weightless(name: str, facts: sparse.csr_array, setting: dict[str, Any], parts: Any) -> dict[str, Report]:
+    without = FactAutoencoder(facts, **(setting | {"weight": 0.0})).fit(parts[2])
+    return _by_group(without, parts[2], parts[3], name)
 
 
 @experiment
@@ -116,10 +120,8 @@ def facts_fused() -> dict[str, Any]:
     group are ranked among themselves. "over weight 0" compares with the same setting and a weight of zero for the
     facts. Shuffled links give each linked film the facts of another, three times.
     """
-    data = load_movielens()
-    train, test = splits.recommenders_split(data)
-    inner, valid = splits.recommenders_split(train, seed=1)
-    parts = [inner, valid, train, test]
+    data, parts = load_movielens(), top10_parts()
+    train, test = parts[2:]
     _, setting, tried, plain = _autoencoder("no facts", DenoisingAutoencoder, PLAIN, parts)
     als = _by_group(ALS(factors=64, alpha=4.0, l2=40.0).fit(train), train, test, "ALS")
     choices = dict(fact_choices(data))
@@ -134,6 +136,20 @@ def facts_fused() -> dict[str, Any]:
             rivals |= {"genres of the catalogue": genres, "ALS": als}
         table += _rows(name, done[name][0], done[name][2], rivals)
     return {"table": table, "tried": {"no facts": tried} | {name: found[1] for name, found in done.items()}}
+
+
+@facts_fused.check
+def _facts_fused_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    parts = top10_parts()
+    name, facts = draw(rng, fact_choices(load_movielens()))
+    setting = find(stored["table"], model=name)["setting"]
+    mine = _by_group(FactAutoencoder(facts, **setting).fit(parts[2]), parts[2], parts[3], name)
+    plain = DenoisingAutoencoder(**find(stored["table"], model="no facts")["setting"]).fit(parts[2])
+    rivals = {
+        "no facts": _by_group(plain, parts[2], parts[3], "no facts"),
+        "weight 0": _weightless(name, facts, setting, parts),
+    }
+    yield Row.of(name, stored["table"], _rows(name, setting, mine, rivals), "model", "films")
 
 
 def _embedding_model(name: str, make: Any, grid: Any, parts: Any) -> tuple[str, Any, list[Any], dict[str, Report]]:
@@ -159,27 +175,40 @@ def facts_learned() -> dict[str, Any]:
     with the entities left out. In the one graph everything met counts as liked, as in the test; without facts it still
     has the catalogue's genres and decades, and the people. Lists as in `facts_fused`.
     """
-    data = load_movielens()
-    train, test = splits.recommenders_split(data)
-    inner, valid = splits.recommenders_split(train, seed=1)
-    facts, right = dense_facts(), link_by_title(data)
-    graph = KnowledgeGraph.from_frame(facts)
-    cke, one = {"weight": [0.1, 1.0]}, {"n_epochs": [10], "dropout": [0.3, 0.5]}
-    models: dict[str, tuple[Any, Any]] = {
-        "CKE, no facts": (partial(CKE, graph, right, 0.0), {"dropout": [0.5, 0.6]}),
-        "CKE, shuffled links": (partial(CKE, graph, _shuffled(right)), cke),
-        "CKE, right links": (partial(CKE, graph, right), cke),
-        "one graph, no facts": (partial(_in_one_graph, None, None), one),
-        "one graph, right links": (partial(_in_one_graph, facts, right), one),
-    }
+    models, parts = _learned_models(), top10_parts()
     work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator_unordered")
-    jobs = [delayed(_embedding_model)(name, *model, [inner, valid, train, test]) for name, model in models.items()]
+    jobs = [delayed(_embedding_model)(name, *model, parts) for name, model in models.items()]
     done = {found[0]: found[1:] for found in tqdm(work(jobs), total=len(jobs), desc="models")}
     table = []
     for name in models:
         kind = name.split(",")[0]
         table += _rows(name, done[name][0], done[name][2], {"no facts": done[f"{kind}, no facts"][2]})
     return {"table": table, "tried": {name: found[1] for name, found in done.items()}}
+
+
+def _learned_models() -> dict[str, tuple[Any, Any]]:
+    facts, right = dense_facts(), link_by_title(load_movielens())
+    graph = KnowledgeGraph.from_frame(facts)
+    cke, one = {"weight": [0.1, 1.0]}, {"n_epochs": [10], "dropout": [0.3, 0.5]}
+    return {
+        "CKE, no facts": (partial(CKE, graph, right, 0.0), {"dropout": [0.5, 0.6]}),
+        "CKE, shuffled links": (partial(CKE, graph, _shuffled(right)), cke),
+        "CKE, right links": (partial(CKE, graph, right), cke),
+        "one graph, no facts": (partial(_in_one_graph, None, None), one),
+        "one graph, right links": (partial(_in_one_graph, facts, right), one),
+    }
+
+
+@facts_learned.check
+def _facts_learned_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    inner, valid = top10_parts()[:2]
+    name, tried = draw(rng, [(name, row) for name in QUICK for row in stored["tried"][name]])
+    make, grid = _learned_models()[name]
+    found = evaluate(make(seed=0, **{key: tried[key] for key in grid}).fit(inner), inner, valid)
+    yield Row(f"{name} inside train", tried["ndcg"], found.mean["ndcg"])
+
+
+QUICK = ("CKE, no facts", "CKE, shuffled links", "CKE, right links")
 
 
 @experiment
@@ -190,20 +219,8 @@ def new_films_facts() -> dict[str, Any]:
     "MiniLM, facts as sentences" reads who made a film as "By the director of Alien (1979)." behind its text. The films
     named there are those most met in the part that a model may see.
     """
-    data, encoder = load_movielens(), TextEncoder()
-    data = data.with_interactions(data.interactions[~data.items["text"].duplicated().to_numpy()[data.item_index]])
-    facts, links = load_film_facts(), link_by_title(data)
-    texts = data.items["text"].tolist()
-    chosen = ("facts, shipped links", "facts, shuffled links 1", "facts but awards", "facts, right links")
-    known = {name: FactEncoder(matrix, texts) for name, matrix in fact_choices(data) if name in chosen}
-    encoders: dict[str, Encoder] = {
-        "TF-IDF": TfidfEncoder(),
-        "MiniLM": encoder,
-        "MiniLM + TF-IDF": ConcatEncoder([encoder, TfidfEncoder()]),
-        "MiniLM, facts as sentences": encoder,
-        **known,
-        **{f"MiniLM + {name}": ConcatEncoder([encoder, facts_only]) for name, facts_only in known.items()},
-    }
+    data = without_twins(load_movielens())
+    facts, links, encoders = load_film_facts(), link_by_title(data), _film_encoders(data)
     table, gaps = [], []
     for seed in tqdm(range(5), desc="draws"):
         train, test = splits.cold_items(data, 0.2, seed=seed)
@@ -218,13 +235,43 @@ def new_films_facts() -> dict[str, Any]:
             make = partial(TextRecommender, one)
             setting = best_setting(make, {"l2": L2}, *told, candidates=inner_new)
             reports[name] = report = evaluate(make(**setting).fit(whole[0]), whole[0], whole[1], candidates=new)
-            low, high = report.interval.loc["ndcg"]
-            row = {"model": name, "seed": seed, "setting": setting, "ndcg": report.mean["ndcg"]}
-            table.append({**row, "low": low, "high": high})
+            table.append({"model": name, "seed": seed, "setting": setting, **with_interval(report)})
         for name in reports:
             gap = compare(reports[name], reports["MiniLM"]).loc["ndcg"]
             gaps.append({"model": name, "seed": seed, **gap[["difference", "low", "high"]].to_dict()})
     return {"table": table, "gaps": gaps}
+
+
+def without_twins(data: Dataset) -> Dataset:
+    """Leave out the second entry of films that the catalogue has twice."""
+    return data.with_interactions(data.interactions[~data.items["text"].duplicated().to_numpy()[data.item_index]])
+
+
+def _film_encoders(data: Dataset) -> dict[str, Encoder]:
+    encoder, texts = TextEncoder(), data.items["text"].tolist()
+    chosen = ("facts, shipped links", "facts, shuffled links 1", "facts but awards", "facts, right links")
+    known = {name: FactEncoder(matrix, texts) for name, matrix in fact_choices(data) if name in chosen}
+    return {
+        "TF-IDF": TfidfEncoder(),
+        "MiniLM": encoder,
+        "MiniLM + TF-IDF": ConcatEncoder([encoder, TfidfEncoder()]),
+        "MiniLM, facts as sentences": encoder,
+        **known,
+        **{f"MiniLM + {name}": ConcatEncoder([encoder, facts_only]) for name, facts_only in known.items()},
+    }
+
+
+@new_films_facts.check
+def _new_films_facts_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data = without_twins(load_movielens())
+    seed, rows = draw(rng, range(5)), []
+    train, test = splits.cold_items(data, 0.2, seed=seed)
+    for name, one in _film_encoders(data).items():
+        if not name.endswith("sentences"):  # which MiniLM would have to read for minutes
+            model = TextRecommender(one, **find(stored["table"], model=name, seed=seed)["setting"]).fit(train)
+            report = evaluate(model, train, test, candidates=np.unique(test.item_index))
+            rows.append({"model": name, "seed": seed, **with_interval(report)})
+    yield Row.of(f"draw {seed}", stored["table"], rows, "model", "seed")
 
 
 def _told(part: Dataset, known: Dataset, facts: pd.DataFrame, links: pd.Series) -> Dataset:

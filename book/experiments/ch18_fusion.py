@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,11 @@ from scipy import sparse
 from sklearn.ensemble import HistGradientBoostingClassifier
 from tqdm.auto import tqdm
 
-from book.experiments.registry import experiment
+from book.experiments.registry import Result, Row, draw, experiment, find
 from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate
+from llmrec_lite.interface import top_k_unseen
 from llmrec_lite.knowledge.graph import film_facts
 from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
 from llmrec_lite.language.encoder import TextEncoder
@@ -23,7 +24,7 @@ from llmrec_lite.llma.fusion import fuse, reciprocal_rank_fusion
 from llmrec_lite.llma.weights import ScoredSplit, learn_weights
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import ALS, DenoisingAutoencoder, Popularity
-from llmrec_lite.recommenders.base import BaseRecommender, top_k_unseen
+from llmrec_lite.recommenders.base import BaseRecommender
 
 DRAWS = 2  # held out inside train, to learn weights from
 SPLITS = (42, 43, 44, 45, 46)  # of the benchmark; 42 is the published one
@@ -31,6 +32,7 @@ SHARE_GRID = np.round(np.arange(0, 1.001, 0.05), 2)  # of a
 STRENGTHS = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0, np.inf)
 TEXT, CROWD = "text", "autoencoder"
 PARTS = ("text and facts", "ALS", "autoencoder with facts")
+RIVALS = (TEXT, CROWD, "ALS", "autoencoder with facts", "two crowds with facts", "pair, zscore")
 Scores = dict[str, np.ndarray]
 
 
@@ -233,7 +235,19 @@ def _one_split(data: Dataset, seed: int) -> tuple[list[dict[str, Any]], list[dic
     chosen["three parts, leaking"] = weights = learn_weights([leaky])
     scores["three parts, leaking"] = final.fused(weights)
     scores["boosted"], chosen["boosted"] = _boosted(said, final)
-    genres, tastes = genre_vectors(data), taste_vectors(train)
+    table, genres = _measured(data, final, scores, seed), genre_vectors(data)
+    curves = []
+    if seed == SPLITS[0]:
+        for place, a in enumerate(SHARE_GRID):
+            report = final.report(final.fused(pair(a)), "pair", genres)
+            row = {"a": a, "valid": own[:, place].mean(), "test": report.mean["ndcg"]}
+            curves.append(row | {metric: report.mean[metric] for metric in ("diversity", "coverage", "novelty")})
+    return table, curves, {"seed": seed, **chosen}
+
+
+def _measured(data: Dataset, final: Said, scores: Scores, seed: int) -> list[dict[str, Any]]:
+    """Return a row for each way to score, with its lead over the rivals."""
+    genres, tastes = genre_vectors(data), taste_vectors(final.train)
     reports = {name: final.report(values, name, genres) for name, values in scores.items()}
     by_people = {name: final.report(values, name, tastes) for name, values in scores.items()}
     table = []
@@ -243,20 +257,14 @@ def _one_split(data: Dataset, seed: int) -> tuple[list[dict[str, Any]], list[dic
         row |= {metric: report.mean[metric] for metric in ("map", "precision", "recall", "coverage", "novelty")}
         row |= {"diversity, genres": report.mean["diversity"]}
         row |= {"diversity, people": by_people[name].mean["diversity"]}
-        for rival in (TEXT, CROWD, "ALS", "autoencoder with facts", "two crowds with facts", "pair, zscore"):
+        for rival in RIVALS:
             lead, apart = compare(report, reports[rival]), compare(by_people[name], by_people[rival])
             for column in ("difference", "low", "high"):
                 row[f"{column} over {rival}"] = lead.loc["ndcg", column]
                 row[f"diversity {column} over {rival}"] = lead.loc["diversity", column]
                 row[f"people {column} over {rival}"] = apart.loc["diversity", column]
         table.append(row)
-    curves = []
-    if seed == SPLITS[0]:
-        for place, a in enumerate(SHARE_GRID):
-            report = final.report(final.fused(pair(a)), "pair", genres)
-            row = {"a": a, "valid": own[:, place].mean(), "test": report.mean["ndcg"]}
-            curves.append(row | {metric: report.mean[metric] for metric in ("diversity", "coverage", "novelty")})
-    return table, curves, {"seed": seed, **chosen}
+    return table
 
 
 @experiment
@@ -276,3 +284,17 @@ def fused() -> dict[str, Any]:
         curves += some
         chosen_.append(weights)
     return {"table": table, "curves": curves, "chosen": chosen_}
+
+
+@fused.check
+def _fused_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data, seed = load_movielens(), draw(rng, SPLITS)
+    chosen = find(stored["chosen"], seed=seed)
+    final = Said(make_parts(data), *splits.recommenders_split(data, seed=seed))
+    scores = final.scores | {"pair, zscore": final.fused(pair(chosen["pair, zscore"]))}
+    scores |= {name: final.fused(weights) for name, weights in chosen.items() if name in TUNED}
+    rows = _measured(data, final, scores, seed)
+    yield Row.of(f"parts, and fusions with the stored weights, split {seed}", stored["table"], rows, "model", "seed")
+
+
+TUNED = ("two crowds with facts", "three parts", "all parts")

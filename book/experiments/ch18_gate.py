@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from tqdm.auto import tqdm
 
+from book.experiments.ch17_facts import without_twins
 from book.experiments.ch18_fusion import CROWD, SHARE_GRID, TEXT, Scores, pair
-from book.experiments.registry import experiment
+from book.experiments.registry import Result, Row, draw, experiment
+from book.experiments.study import draw_order
 from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import compare, evaluate
+from llmrec_lite.interface import top_k_unseen
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.language.text_recommender import TextRecommender
 from llmrec_lite.llma.fusion import FusedRecommender, fuse
 from llmrec_lite.llma.weights import ScoredSplit, learn_weights
 from llmrec_lite.meta.baselines import ORDERS, SHARES
 from llmrec_lite.meta.cold_start import AUTOENCODERS
-from llmrec_lite.meta.tasks import SHOTS, split_users
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, split_users
 from llmrec_lite.meta.user_attention import first_ten, split_histories
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import DenoisingAutoencoder, Popularity
-from llmrec_lite.recommenders.base import top_k_unseen
 from llmrec_lite.stats import mean_interval
 
 
@@ -50,6 +52,10 @@ def fused_new_users() -> dict[str, Any]:
     the autoencoder and of the ridge on texts, a, and the three weights with popularity (here the share of the people
     who chose a film after their first K). "fixed a" is that of K = 20 for all K.
     """
+    return _shares_for_users(ORDERS)
+
+
+def _shares_for_users(orders: Sequence[HistoryOrder]) -> dict[str, Any]:
     data = load_movielens()
     found: dict[tuple[str, int, str], list[np.ndarray]] = {}
     curves: dict[tuple[str, int, float], list[np.ndarray]] = {}
@@ -60,7 +66,7 @@ def fused_new_users() -> dict[str, Any]:
             CROWD: [DenoisingAutoencoder(*setting).fit(parts[0]).weights_ for setting in AUTOENCODERS],
             TEXT: [_text_map(parts[0], l2) for l2 in (1.0, 3.0, 10.0, 30.0, 100.0)],
         }
-        for order in ORDERS:
+        for order in orders:
             for k in SHOTS[:0:-1]:  # from many to few: the fixed a is that of the most
                 by_place = split_histories(parts[0], k, order)[2].mean(0)
                 told = [split_histories(part, k, order, min_query=30 - k)[1:] for part in parts[1:]]
@@ -100,6 +106,14 @@ def fused_new_users() -> dict[str, Any]:
     return {"table": table, "curves": _pooled(curves, ("order", "k", "a")), "chosen": choices}
 
 
+@fused_new_users.check
+def _fused_new_users_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    order = draw_order(rng)
+    again = _shares_for_users([order])
+    yield Row.of(f"lists, {order}", stored["table"], again["table"], "order", "k", "model")
+    yield Row.of(f"shares, {order}", stored["chosen"], again["chosen"], "order", "k", "fold")
+
+
 def _text_map(train: Dataset, l2: float) -> np.ndarray:
     """Return what turns choices into scores by texts, (n_items, n_items)."""
     model = TextRecommender(TextEncoder(), l2=l2).fit(train)
@@ -123,6 +137,10 @@ def fused_gate() -> dict[str, Any]:
     others; a fifth of the films keep 0 to 10 of theirs, and are ranked among themselves; and the benchmark's kind of
     split. Parts: MiniLM's ridge, the autoencoder, popularity, with the benchmark's settings.
     """
+    return {"table": _gated(range(3))}
+
+
+def _gated(draws: Iterable[int]) -> list[dict[str, Any]]:
     data = load_movielens()
     parts = {
         TEXT: TextRecommender(TextEncoder(), l2=3.0),
@@ -131,17 +149,17 @@ def fused_gate() -> dict[str, Any]:
     }
     everybody, everything = np.full(data.n_users, np.inf), np.full(data.n_items, np.inf)
     table = []
-    for draw in tqdm(range(3), desc="draws"):
-        rng = np.random.default_rng([7, draw])
+    for number in tqdm(draws, desc="draws"):
+        rng = np.random.default_rng([7, number])
         few_users, few_items = everybody.copy(), everything.copy()
         some = rng.permutation(data.n_users)[: data.n_users // 4]
         few_users[some] = rng.choice((0, 1, 3, 5, 10, 20), len(some))
         films = rng.permutation(data.n_items)[: data.n_items // 5]
         few_items[films] = rng.choice((0, 1, 3, 10), len(films))
         ways = {
-            "new users": (splits.subsample(data, few_users, everything, seed=draw), None),
-            "new films": (splits.subsample(data, everybody, few_items, seed=draw), films),
-            "as usual": (splits.recommenders_split(data, seed=42 + draw), None),
+            "new users": (splits.subsample(data, few_users, everything, seed=number), None),
+            "new films": (splits.subsample(data, everybody, few_items, seed=number), films),
+            "as usual": (splits.recommenders_split(data, seed=42 + number), None),
         }
         for way, ((train, test), candidates) in ways.items():
             models: dict[str, Any] = {
@@ -155,9 +173,15 @@ def fused_gate() -> dict[str, Any]:
             }
             for name, report in reports.items():
                 lead = compare(report, reports["no gate"]).loc["ndcg"]
-                row = {"draw": draw, "way": way, "model": name, "ndcg": report.mean["ndcg"]}
+                row = {"draw": number, "way": way, "model": name, "ndcg": report.mean["ndcg"]}
                 table.append(row | {f"{c} over no gate": lead[c] for c in ("difference", "low", "high")})
-    return {"table": table}
+    return table
+
+
+@fused_gate.check
+def _fused_gate_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    number = draw(rng, range(3))
+    yield Row.of(f"draw {number}", stored["table"], _gated([number]), "draw", "way", "model")
 
 
 @experiment
@@ -167,21 +191,23 @@ def fused_new_items() -> dict[str, Any]:
     Five draws. Two fifths of the films keep n of their ratings; a is chosen on the one fifth and used on the other.
     Films that the catalogue has twice are left out, or a new film could be known from its twin.
     """
-    data = load_movielens()
-    data = data.with_interactions(data.interactions[~data.items["text"].duplicated().to_numpy()[data.item_index]])
-    encoder = TextEncoder()
+    return _shares_for_films((0, 1, 3, 10, 30))
+
+
+def _shares_for_films(known: Sequence[int]) -> dict[str, Any]:
+    data, encoder = without_twins(load_movielens()), TextEncoder()
     found: dict[tuple[int, str], list[np.ndarray]] = {}
     curves: dict[tuple[int, float], list[np.ndarray]] = {}
     choices = []
     everybody = np.arange(data.n_users)
-    for draw in tqdm(range(5), desc="draws"):
-        films = np.random.default_rng(draw).permutation(np.unique(data.item_index))
+    for number in tqdm(range(5), desc="draws"):
+        films = np.random.default_rng(number).permutation(np.unique(data.item_index))
         fifth = len(films) // 5
         groups = films[:fifth], films[fifth : 2 * fifth]
-        for n in (0, 1, 3, 10, 30):
+        for n in known:
             most = np.full(data.n_items, np.inf)
             most[np.concatenate(groups)] = n
-            train, removed = splits.subsample(data, np.full(data.n_users, np.inf), most, seed=draw)
+            train, removed = splits.subsample(data, np.full(data.n_users, np.inf), most, seed=number)
             models = {TEXT: TextRecommender(encoder, l2=3.0), CROWD: DenoisingAutoencoder(dropout=0.5, l2=700.0)}
             scores = {name: model.fit(train).score_indices(everybody) for name, model in models.items()}
             seen, later = train.matrix().toarray() > 0, removed.matrix()
@@ -190,7 +216,7 @@ def fused_new_items() -> dict[str, Any]:
                 closed = seen | ~np.isin(np.arange(data.n_items), group)
                 wanted = later.multiply(~closed).tocsr()
                 # Equal scores go by a random order: that of the catalogue knows what is popular.
-                order = np.random.default_rng(draw).permutation(data.n_items)
+                order = np.random.default_rng(number).permutation(data.n_items)
                 ranked = [np.where(closed, -np.inf, _fuse_z(scores, a, seen))[:, order] for a in SHARE_GRID]
                 lists = [order[top_k_unseen(row, None, 10)[0]] for row in ranked]
                 grid.append(np.stack([ndcg_at_k(one, wanted, 10) for one in lists]))
@@ -200,7 +226,7 @@ def fused_new_items() -> dict[str, Any]:
                 found.setdefault((n, name), []).append(grid[1][index])
             for a, one in zip(SHARE_GRID, grid[1], strict=True):
                 curves.setdefault((n, float(a)), []).append(one)
-            choices.append({"n": n, "draw": draw, "a": SHARE_GRID[place]})
+            choices.append({"n": n, "draw": number, "a": SHARE_GRID[place]})
     # A user is one person in all five draws.
     by_user = {key: [np.nanmean(np.stack(values), 0)] for key, values in found.items()}
     table = _pooled(by_user, ("n", "model"))
@@ -213,3 +239,12 @@ def fused_new_items() -> dict[str, Any]:
 
 def _fuse_z(scores: Scores, a: float, seen: np.ndarray) -> np.ndarray:
     return fuse(scores, pair(a), "zscore", ~seen)
+
+
+@fused_new_items.check
+def _fused_new_items_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    n = draw(rng, (0, 1, 3, 10, 30))
+    again = _shares_for_films([n])
+    yield Row.of(f"lists, n = {n}", stored["table"], again["table"], "n", "model")
+    yield Row.of(f"curve, n = {n}", stored["curves"], again["curves"], "n", "a")
+    yield Row.of(f"shares, n = {n}", stored["chosen"], again["chosen"], "n", "draw")

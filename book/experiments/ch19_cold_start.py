@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,8 @@ from scipy import sparse
 from tqdm.auto import tqdm
 
 from book.experiments.ch14_lists import classic_rankers, episode_rankers
-from book.experiments.registry import experiment
+from book.experiments.registry import Result, Row, draw, experiment
+from book.experiments.study import draw_order
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.knowledge.graph import film_facts
 from llmrec_lite.llma import LLMA, LLMAConfig
@@ -30,11 +32,16 @@ WISHES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)  # weights of a wish in words
 NAMES = {"text": "the part text", "factors": "the factors", "autoencoder": "the autoencoder"}
 
 
+def _described(both: Dataset, order: HistoryOrder, facts: sparse.csr_array, encoder: str | None = "minilm") -> LLMA:
+    """Read the texts, and fit nothing yet."""
+    return LLMA(LLMAConfig(order=order, encoder=encoder), facts=facts).encode_items(both)
+
+
 def _cold_start(
     both: Dataset, order: HistoryOrder, facts: sparse.csr_array, encoder: str | None = "minilm"
 ) -> tuple[LLMA, ColdStartFusion, Any]:
     """Fit what LLMA asks for cold-start users."""
-    model = LLMA(LLMAConfig(order=order, encoder=encoder), facts=facts).encode_items(both)
+    model = _described(both, order, facts, encoder)
     config = model.config_
 
     def fit_parts(some: Dataset) -> Any:
@@ -91,8 +98,7 @@ def llma_new_users() -> dict[str, Any]:
     weights = []
     for fold in tqdm(range(5), desc="folds"):
         train, valid, test = split_users(data, SHARES, seed=0, fold=fold)
-        rows = data.interactions
-        both = data.with_interactions(rows[~np.isin(data.user_index, np.unique(test.user_index))])
+        both = _others(data, test)
         shared = [classic_rankers(part) for part in (train, both)]
         for order in ORDERS:
             model, fusion, parts = _cold_start(both, order, facts)
@@ -108,7 +114,7 @@ def llma_new_users() -> dict[str, Any]:
                     ours[f"without {NAMES.get(part, part)}"] = (_without(fusion, part), parts)
                 ours["without the language model"] = _cold_start(both, order, facts, encoder=None)[1:]
                 ours["without facts"] = _cold_start(both, order, nothing)[1:]
-            weights += [{"order": order, "fold": fold, "k": k, **w} for k, w in fusion.weights_.items()]
+            weights += _weights(fusion, order, fold)
             for k in SHOTS:
                 of_k = [ways | episode_rankers(p, k, order) for ways, p in zip(shared, (train, both), strict=True)]
                 (_, valid_support, valid_query), (_, support, query) = (
@@ -133,6 +139,23 @@ def llma_new_users() -> dict[str, Any]:
     return {"table": table, "weights": weights}
 
 
+def _others(data: Dataset, test: Dataset) -> Dataset:
+    """Leave out the people of a test."""
+    return data.with_interactions(data.interactions[~np.isin(data.user_index, np.unique(test.user_index))])
+
+
+def _weights(fusion: ColdStartFusion, order: HistoryOrder, fold: int) -> list[dict[str, Any]]:
+    return [{"order": order, "fold": fold, "k": k, **w} for k, w in fusion.weights_.items()]
+
+
+@llma_new_users.check
+def _llma_new_users_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    data, order, fold = load_movielens(), draw_order(rng), draw(rng, range(5))
+    both = _others(data, split_users(data, SHARES, seed=0, fold=fold)[2])
+    rows = _weights(_cold_start(both, order, film_facts(data))[1], order, fold)
+    yield Row.of(f"LLMA's weights, {order}, fold {fold}", stored["weights"], rows, "order", "fold", "k")
+
+
 def _ndcg(scores: np.ndarray, support: np.ndarray, query: np.ndarray) -> np.ndarray:
     return ndcg_at_k(first_ten(scores, support), sparse.csr_array(query), 10)
 
@@ -146,13 +169,31 @@ def llma_requests() -> dict[str, Any]:
     that has a genre of the wish. The rival of the language model looks the two words up in the catalog's genres.
     "share" is the weight of the wish.
     """
+    found = _served(("popularity", "five choices"))
+    table = []
+    for (who, by, share), pairs in found.items():
+        value, usual = np.transpose(pairs)[0], np.transpose(found["five choices", by, 0.0])[0]
+        low, high = mean_interval(value - usual)
+        row = _mean_row(who, by, share, pairs)
+        table.append(row | {"over five choices": float((value - usual).mean()), "low": low, "high": high})
+    return {"table": table}
+
+
+Lists = dict[tuple[str, str, float], list[tuple[float, float]]]
+
+
+def _served(people: Sequence[str]) -> Lists:
+    """Return nDCG of each list and how many films fit, by what is known, who reads the wish, and its weight."""
     data = load_movielens()
     facts, genres = film_facts(data), data.items["genres"].str.get_dummies("|")
-    found: dict[tuple[str, str, float], list[tuple[float, float]]] = {}
+    found: Lists = {}
     for fold in tqdm(range(5), desc="folds"):
         test = split_users(data, SHARES, seed=0, fold=fold)[2]
-        both = data.with_interactions(data.interactions[~np.isin(data.user_index, np.unique(test.user_index))])
-        model, fusion, parts = _cold_start(both, "time", facts)
+        both = _others(data, test)
+        if "five choices" in people:
+            model, fusion, parts = _cold_start(both, "time", facts)
+        else:
+            model = _described(both, "time", facts)
         model.train_ = both
         popular = Popularity().fit(both).counts_.astype(np.float32)
         ratings, met = test.matrix("rating"), test.sequences()
@@ -163,22 +204,29 @@ def llma_requests() -> dict[str, Any]:
             wish = genres.iloc[liked].sum().nlargest(2).index
             fits = genres[wish].sum(1).to_numpy(np.float32)
             asked = model.score_request(f"I would like some {wish[0].lower()} or {wish[1].lower()} films")
-            given = np.zeros((1, data.n_items), np.float32)
-            given[0, first[:5]] = 1
-            person = fusion.score_matrix(sparse.csr_array(given), parts)[0]
+            rest_of = {"popularity": popular}
+            if "five choices" in people:
+                given = np.zeros((1, data.n_items), np.float32)
+                given[0, first[:5]] = 1
+                rest_of["five choices"] = fusion.score_matrix(sparse.csr_array(given), parts)[0]
             closed, rest = np.zeros((1, data.n_items), np.float32), np.zeros((1, data.n_items))
             closed[0, first], rest[0, later] = 1, 1
-            for who, rest_of in (("popularity", popular), ("five choices", person)):
+            for who in people:
                 for by, wanted in (("language model", asked), ("genres", fits)):
                     for share in WISHES:
-                        one = fuse({"wish": wanted, "rest": rest_of}, {"wish": share, "rest": 1 - share})[None]
+                        one = fuse({"wish": wanted, "rest": rest_of[who]}, {"wish": share, "rest": 1 - share})[None]
                         shown = first_ten(one, closed)[0]
                         pair = float(_ndcg(one, closed, rest)[0]), float((fits[shown] > 0).mean())
                         found.setdefault((who, by, share), []).append(pair)
-    table = []
-    for (who, by, share), pairs in found.items():
-        (value, fit), usual = np.transpose(pairs), np.transpose(found["five choices", by, 0.0])[0]
-        low, high = mean_interval(value - usual)
-        row = {"person": who, "wish by": by, "share": share, "ndcg": float(value.mean()), "fits": float(fit.mean())}
-        table.append(row | {"over five choices": float((value - usual).mean()), "low": low, "high": high})
-    return {"table": table}
+    return found
+
+
+def _mean_row(who: str, by: str, share: float, pairs: list[tuple[float, float]]) -> dict[str, Any]:
+    value, fit = np.transpose(pairs)
+    return {"person": who, "wish by": by, "share": share, "ndcg": float(value.mean()), "fits": float(fit.mean())}
+
+
+@llma_requests.check
+def _llma_requests_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    rows = [_mean_row(*kind, pairs) for kind, pairs in _served(["popularity"]).items()]
+    yield Row.of("nothing known but the request", stored["table"], rows, "person", "wish by", "share")

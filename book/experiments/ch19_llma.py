@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +15,9 @@ import numpy as np
 from scipy import sparse
 from tqdm.auto import tqdm
 
-from book.experiments.ch17_facts import fact_choices
+from book.experiments.ch17_facts import fact_choices, without_twins
 from book.experiments.ch18_fusion import genre_vectors
-from book.experiments.registry import experiment
+from book.experiments.registry import Result, Row, draw, experiment
 from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate
@@ -56,11 +57,15 @@ def llma_known() -> dict[str, Any]:
     has for newcomers; "seconds" are those of the others, without it. "MAP of the benchmark" divides by all of a user's
     test items, as its table does.
     """
+    return _benchmarked(SPLITS, VARIANTS | {"without facts": {}}, whole=True)
+
+
+def _benchmarked(seeds: Iterable[int], variants: Mapping[str, dict[str, Any]], whole: bool) -> dict[str, Any]:
     data = load_movielens()
     facts, nothing = film_facts(data), sparse.csr_array((data.n_items, 1))
     genres = genre_vectors(data)
     table, weights = [], []
-    for seed in tqdm(SPLITS, desc="splits"):
+    for seed in tqdm(seeds, desc="splits"):
         train, test = splits.recommenders_split(data, seed=seed)
         models: dict[str, Any] = {
             "autoencoder, 0.65 and 700": DenoisingAutoencoder(dropout=0.65, l2=700.0).fit(train),
@@ -68,18 +73,26 @@ def llma_known() -> dict[str, Any]:
             "ALS": ALS(factors=64, alpha=4.0, l2=40.0).fit(train),
             "autoencoder with facts": FactAutoencoder(facts, weight=50.0, dropout=0.65, l2=300.0).fit(train),
         }
-        for name, left_out in (VARIANTS | {"without facts": {}}).items():
+        for name, left_out in variants.items():
             began = time.perf_counter()
             models[name] = _known(
                 replace(LLMAConfig(), **left_out), nothing if name == "without facts" else facts, train
             )
             spent = time.perf_counter() - began
             weights.append({"model": name, "seed": seed, "seconds": spent, **models[name].gate_.known})
-        if seed == SPLITS[0]:
+        if whole and seed == SPLITS[0]:
             models["the whole class"] = LLMA(facts=facts).fit(train)
         reports = {name: evaluate(model, train, test, name=name, item_vectors=genres) for name, model in models.items()}
         table += [_row(name, seed, report, reports, test) for name, report in reports.items()]
     return {"table": table, "weights": weights}
+
+
+@llma_known.check
+def _llma_known_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    seed = draw(rng, SPLITS)
+    again = _benchmarked([seed], {"LLMA": {}}, whole=False)
+    for part in ("table", "weights"):
+        yield Row.of(f"{part}, LLMA and rivals, split {seed}", stored[part], again[part], "model", "seed")
 
 
 def _row(name: str, seed: int, report: Report, reports: dict[str, Report], test: Dataset) -> dict[str, Any]:
@@ -110,14 +123,17 @@ def llma_new_items() -> dict[str, Any]:
     place of the language model, without either, without facts, and with facts but nominations and prizes, which a film
     does not have on its first day. "one set of weights" ranks them by the weights of films that are known.
     """
-    data, minilm = load_movielens(), TextEncoder()
-    data = data.with_interactions(data.interactions[~data.items["text"].duplicated().to_numpy()[data.item_index]])
+    return {"table": _new_films(range(5))}
+
+
+def _new_films(seeds: Iterable[int]) -> list[dict[str, Any]]:
+    data, minilm = without_twins(load_movielens()), TextEncoder()
     texts = data.items["text"].tolist()
     words = TfidfEncoder().fit(texts)
     kinds = dict(fact_choices(data))
     facts, early, nothing = film_facts(data), kinds["facts but awards"], sparse.csr_array((data.n_items, 1))
     table = []
-    for seed in tqdm(range(5), desc="draws"):
+    for seed in tqdm(seeds, desc="draws"):
         train, test = splits.cold_items(data, 0.2, seed=seed)
         new = np.unique(test.item_index)
         models: dict[str, Any] = {
@@ -140,7 +156,13 @@ def llma_new_items() -> dict[str, Any]:
                 lead = compare(report, reports[rival]).loc["ndcg"]
                 row |= {f"{column} over {rival}": lead[column] for column in ("difference", "low", "high")}
             table.append(row)
-    return {"table": table}
+    return table
+
+
+@llma_new_items.check
+def _llma_new_items_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    seed = draw(rng, range(5))
+    yield Row.of(f"draw {seed}", stored["table"], _new_films([seed]), "model", "seed")
 
 
 # Users, items, interactions of made-up data: one of the three grows at a time.
@@ -184,9 +206,16 @@ def llma_growth() -> dict[str, Any]:
     Each size in a process of its own. Popularity follows a power law; who meets what is otherwise random. Texts come on
     top: a language model reads each text once (chapter 9).
     """
-    rows = []
-    for size in tqdm(SIZES, desc="sizes"):
-        command = [sys.executable, "-c", _GROWTH, *map(str, size)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-    return {"table": rows}
+    return {"table": [_grown(*size) for size in tqdm(SIZES, desc="sizes")]}
+
+
+def _grown(users: int, items: int, interactions: int) -> dict[str, Any]:
+    command = [sys.executable, "-c", _GROWTH, *map(str, (users, items, interactions))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@llma_growth.check
+def _llma_growth_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
+    row = {key: value for key, value in _grown(10_000, 1000, 300_000).items() if not key.endswith(("_seconds", "_mb"))}
+    yield Row.of("the fewest items, but for time and memory", stored["table"], row, "users", "items", "interactions")

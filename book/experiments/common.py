@@ -12,16 +12,15 @@ from typing import Any
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
-from llmrec_lite.data import Dataset
+from book.experiments.registry import Result, Row, find
+from llmrec_lite import splits
+from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate, search
 from llmrec_lite.recommenders.base import BaseRecommender
 
 Grid = Mapping[str, Sequence[Any]]
-
-
 Make = Callable[..., BaseRecommender]
-
-
+Model = tuple[Make, Mapping[str, Any], Grid]  # how to make it, what is fixed of it, and what is searched
 Parts = tuple[Dataset, Dataset, Dataset, Dataset]  # to search on, to choose by, to fit on, to measure on
 
 
@@ -31,8 +30,20 @@ def settings(grid: Grid) -> Iterator[dict[str, Any]]:
         yield dict(zip(grid, values, strict=True))
 
 
+def top10_parts() -> Parts:
+    """Split of the recommenders-team benchmark with seed 42, and the same rule with seed 1 inside its train."""
+    train, test = splits.recommenders_split(load_movielens())
+    return *splits.recommenders_split(train, seed=1), train, test
+
+
+def next_item_parts() -> Parts:
+    """Last interaction of each user as test, and the one before inside train."""
+    train, test = splits.leave_last_out(load_movielens())
+    return *splits.leave_last_out(train), train, test
+
+
 def table_of_models(
-    models: Mapping[str, tuple[Make, Mapping[str, Any], Grid]],
+    models: Mapping[str, Model],
     parts: Parts,
     against: Mapping[str, Sequence[str]],
     seeds: int,
@@ -67,6 +78,27 @@ def table_of_models(
     return {"table": rows, "tried": {name: done[name][1] for name in models}}
 
 
+def compute_again(name: str, model: Model, stored: Result, parts: Parts, seeds: int) -> Row:
+    """Fit a model of `table_of_models` with its chosen setting and its first seeds."""
+    setting = find(stored["table"], model=name)["setting"]
+    report, runs = _fitted(*model[:2], setting, *parts[2:], seeds)
+    row = {"model": name, "runs": runs}
+    if seeds >= len(find(stored["table"], model=name)["runs"]):
+        return Row.of(name, stored["table"], row | report.mean.to_dict(), "model")
+    return Row(f"{name}, first runs", find(stored["table"], model=name)["runs"][:seeds], runs)
+
+
+def _fitted(
+    make: Make, fixed: Mapping[str, Any], chosen: Mapping[str, Any], train: Dataset, test: Dataset, seeds: int
+) -> tuple[Report, list[float]]:
+    takes = inspect.signature(make).parameters.values()  # a seed of its own, or whatever its base class takes
+    seeded = any(p.name == "seed" or p.kind is p.VAR_KEYWORD for p in takes)
+    each = [{"seed": seed} for seed in range(seeds)] if seeded else [{}]
+    reports = [evaluate(make(**fixed, **chosen, **seed).fit(train), train, test) for seed in each]
+    mean = sum(report.per_user for report in reports) / len(reports)
+    return replace(reports[0], per_user=mean), [float(report.mean["ndcg"]) for report in reports]
+
+
 def _measured(
     name: str, make: Make, fixed: Mapping[str, Any], grid: Grid, parts: Parts, seeds: int
 ) -> tuple[str, dict[str, Any], list[dict[str, Any]], Report, list[float]]:
@@ -77,10 +109,5 @@ def _measured(
     inner, valid, train, test = parts
     tried = search(partial(make, **fixed), list(settings(grid)), inner, valid).astype(object).to_dict("records")
     chosen = {key: tried[0][key] for key in grid}
-    takes = inspect.signature(make).parameters.values()  # a seed of its own, or whatever its base class takes
-    seeded = any(p.name == "seed" or p.kind is p.VAR_KEYWORD for p in takes)
-    each = [{"seed": seed} for seed in range(seeds)] if seeded else [{}]
-    reports = [evaluate(make(**fixed, **chosen, **seed).fit(train), train, test) for seed in each]
-    mean = sum(report.per_user for report in reports) / len(reports)
-    runs = [float(report.mean["ndcg"]) for report in reports]
-    return name, chosen, tried, replace(reports[0], name=name, per_user=mean), runs
+    report, runs = _fitted(make, fixed, chosen, train, test, seeds)
+    return name, chosen, tried, replace(report, name=name), runs

@@ -10,24 +10,29 @@ import os
 import pkgutil
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 import book.experiments
+from book.tools import code
 from book.tools.code import ROOT, closure, code_hash
 from llmrec_lite import assets
-from llmrec_lite.files import write_json
+from llmrec_lite.files import to_json, write_json
 
 RESULTS_DIR = ROOT / "book" / "results"
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch", "transformers", "tokenizers")
 Result = dict[str, Any]
 Status = Literal["fresh", "checked", "stale"]
+# Bookkeeping: it decides no number. What `assets` fetches is in the hash of the data.
+BOOKKEEPING = [Path(str(module.__file__)) for module in (assets, code)] + [Path(__file__)]
+TIMES = {"seconds", "in_all", "texts a second"}  # of the machine, not of the model
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,28 @@ class Row:
     name: str
     stored: Any
     computed: Any
+
+    @classmethod
+    def of(cls, name: str, table: Sequence[Result], computed: Result | Sequence[Result], *labels: str) -> Row:
+        """Set rows beside those of a stored table with the same labels, as far as both have columns; but no times."""
+        found = []
+        for row in [computed] if isinstance(computed, Mapping) else computed:
+            old = find(table, **{label: row[label] for label in labels})
+            # Of a row that is not stored all columns are kept, so that it differs.
+            both = {key: value for key, value in row.items() if key not in TIMES and (key in old or not old)}
+            found.append(({key: old[key] for key in both if old}, both))
+        return cls(name, [stored for stored, _ in found], [again for _, again in found])
+
+
+def find(table: Sequence[Result], **labels: Any) -> Result:
+    """Row of a table that has these labels; an empty one where none has."""
+    return next((row for row in table if all(row[key] == value for key, value in labels.items())), {})
+
+
+def draw(rng: np.random.Generator, choices: Iterable[T]) -> T:
+    """Draw one of several."""
+    options = list(choices)
+    return options[int(rng.integers(len(options)))]
 
 
 Check = Callable[[Result, np.random.Generator], Iterable[Row]]
@@ -73,9 +100,9 @@ class Experiment:
 
     def origin(self) -> dict[str, str]:
         """Hashes of the code that the experiment rests on, and of the data it names."""
-        files = closure([self.file])
-        source = "\n".join(file.read_text("utf-8") for file in files if file.name != "assets.py")
-        named = [a for a in assets.ASSETS.values() if f'"{a.name}"' in source]
+        files = closure([self.file], without=BOOKKEEPING)
+        words = frozenset().union(*(code.strings(code.read(file)) for file in files))
+        named = [a for a in assets.ASSETS.values() if a.name in words]
         data = hashlib.sha256("".join(f"{a.name} {a.sha256} {a.prefix}\n" for a in named).encode()).hexdigest()[:16]
         return {"code": code_hash(files), "data": data}
 
@@ -137,6 +164,18 @@ def status(record: Result, one: Experiment) -> Status:
     return "checked" if {key: record.get("checked", {}).get(key) for key in origin} == origin else "stale"
 
 
+def overview(folder: Path = RESULTS_DIR) -> list[dict[str, Any]]:
+    """Return for each result its name, chapter, status, date, seconds, and the date of its last check or ""."""
+    rows = []
+    for name, one in register_all().items():
+        if (path := folder / f"{name}.json").is_file():
+            record = json.loads(path.read_text("utf-8"))
+            row = {"name": name, "chapter": int(one.file.stem[2:4]), "status": status(record, one)}
+            row |= {"date": record["date"], "seconds": record["seconds"]}
+            rows.append(row | {"checked": record.get("checked", {}).get("date", "")})
+    return rows
+
+
 def check(name: str, seed: int | None = None, folder: Path = RESULTS_DIR) -> tuple[Status, list[tuple[Row, float]]]:
     """Compute a few rows of a stored result again; where they agree, the record says by which code.
 
@@ -158,15 +197,18 @@ def check(name: str, seed: int | None = None, folder: Path = RESULTS_DIR) -> tup
     record = json.loads(path.read_text("utf-8"))
     if one.recompute is None:
         return status(record, one), []
-    origin = one.origin()
+    origin, rows = one.origin(), []
     rng = np.random.default_rng(datetime.date.today().toordinal() if seed is None else seed)
-    rows = [(row, difference(row.stored, row.computed)) for row in one.recompute(record["result"], rng)]
-    if rows and max(far for _, far in rows) <= TOLERANCE and {key: record.get(key) for key in origin} != origin:
-        today = datetime.date.today().isoformat()
-        result = record.pop("result")
-        record |= {"checked": {**origin, "date": today, "rows": [row.name for row, _ in rows]}, "result": result}
-        write_json(path, record)
-    return status(record, one), rows
+    for row in one.recompute(record["result"], rng):
+        rows.append((row, difference(row.stored, json.loads(to_json(row.computed)))))  # as the stored were written
+    agree = max((far for _, far in rows), default=np.inf) <= TOLERANCE
+    if agree == (status(record, one) == "stale"):  # confirmed, or refuted after all
+        result, _ = record.pop("result"), record.pop("checked", None)
+        if agree:
+            today = datetime.date.today().isoformat()
+            record["checked"] = {**origin, "date": today, "rows": [row.name for row, _ in rows]}
+        write_json(path, record | {"result": result})
+    return status(record, one) if agree else "stale", rows
 
 
 TOLERANCE = 1e-3  # relative; sums of float32 in another order move the last digits
@@ -184,6 +226,8 @@ def difference(stored: Any, computed: Any) -> float:
         return max((difference(a, b) for a, b in zip(stored, computed, strict=True)), default=0.0)
     if isinstance(stored, bool | str) or stored is None:
         return 0.0 if stored == computed else float("inf")
+    if not isinstance(computed, int | float | np.number) or isinstance(computed, bool):
+        return float("inf")
     if np.isnan(stored) or np.isnan(computed):
         return 0.0 if np.isnan(stored) and np.isnan(computed) else float("inf")
     return abs(stored - computed) / max(abs(stored), 1.0) if np.isfinite(stored) else float(stored != computed)

@@ -11,6 +11,7 @@ import numpy as np
 from llmrec_lite.data import Dataset
 from llmrec_lite.meta.baselines import (
     FACTORS,
+    ORDERS,
     QUERY,
     TEXT,
     Predict,
@@ -95,6 +96,11 @@ class Study:
         return np.stack([np.bincount(place, part) / times for part in errors])
 
 
+def draw_order(rng: np.random.Generator) -> HistoryOrder:
+    """Draw which ratings of a user are known."""
+    return ORDERS[int(rng.integers(len(ORDERS)))]
+
+
 FINE_TUNING = ((0.02, 1), (0.05, 1), (0.05, 3), (0.05, 6), (0.05, 12), (0.05, 24))  # rate, steps
 
 
@@ -104,14 +110,20 @@ L2 = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 DAMPING = (1.0, 3.0, 6.0, 12.0, 25.0, 50.0)
 
 
-def contenders(joint: JointTraining, fresh: JointTraining) -> dict[str, list[Predict]]:
-    """Name each way to answer, with the settings to choose from, six at most."""
+def rules() -> dict[str, list[Predict]]:
+    """Name each way to answer that needs no training, with the settings to choose from."""
     return {
         "item mean": [each(item_mean)],
         "shrunk bias": [each(partial(shrunk_bias, damping=d)) for d in DAMPING],
         "ridge on factors": [each(partial(ridge, l2=l2, columns=FACTORS)) for l2 in L2],
         "ridge on text": [each(partial(ridge, l2=l2, columns=TEXT)) for l2 in L2],
         "ridge": [each(partial(ridge, l2=l2)) for l2 in L2],
+    }
+
+
+def contenders(joint: JointTraining, fresh: JointTraining) -> dict[str, list[Predict]]:
+    """Name each way to answer, with the settings to choose from, six at most."""
+    return rules() | {
         "untrained network + fine-tuning": [adapting(fresh, *setting) for setting in FINE_TUNING],
         "joint training": [adapting(joint, steps=0)],
         "joint training + fine-tuning": [adapting(joint, *setting) for setting in FINE_TUNING],

@@ -128,6 +128,7 @@ def _run_jupyter_book(root: Path, executed: Path) -> tuple[int, str]:
         **os.environ,
         "LLMREC_EXECUTED": str(executed),
         "LLMREC_RECORDS": str(executed / "records"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),  # for book.experiments
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
     }

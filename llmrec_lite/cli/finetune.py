@@ -1,4 +1,4 @@
-"""Chapter 10: the command `llmrec finetune`: its options, and what it prints; `finetune_job` does the work."""
+"""Chapter 10: options and output of the command `llmrec finetune`; `finetune_job` does the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chapter 10: what `llmrec finetune` does: examples, a training that goes on from its checkpoints, and a report."""
+"""Chapter 10: the job of `llmrec finetune`: examples, training, and a report."""
 
 from __future__ import annotations
 
@@ -44,16 +44,13 @@ def run_job(
     items: Path | None = None,
     **training: Any,
 ) -> dict[str, Any]:
-    """Train, or go on from a checkpoint in `out`, and measure; the options are those of `llmrec finetune --help`.
+    """Report of a training, new or resumed from `out`; the options are those of `llmrec finetune --help`.
 
-    Returns:
-        settings; counts of weights, examples and steps; metrics: AUC with its 95% interval on test, of the model
-        ("fine-tuned") and, for ratings, of two predictors that read no text, and the lead over the better one.
+    It holds settings; counts of weights, examples and steps; metrics: AUC with its 95% interval on test, of the model
+    ("fine-tuned") and, for ratings, of two baselines that read no text, and the lead over the better one.
 
     Raises:
-        ValueError: a setting or the data cannot be used.
         ModelFileError: the model is not there, or `out` holds another training or cannot be written.
-        MemoryError, FloatingPointError: see `finetune`.
     """
     about: dict[str, Any] = {"model_type": "llama"} if model == "smollm2" else {}
     if model not in ("minilm", "smollm2"):
@@ -88,11 +85,8 @@ def run_job(
     with config.explain_oom():
         net = YesNoClassifier(GPT.from_pretrained(name), **how) if chat else TextClassifier(name, **how)
         learns, weights = trainable_parameters(net)
-        counts = {
-            "learns": learns,
-            "weights": weights,
-            **dict(zip(("train", "valid", "test"), map(len, parts), strict=True)),
-        }
+        counts = {"learns": learns, "weights": weights}
+        counts |= dict(zip(("train", "valid", "test"), map(len, parts), strict=True))
         counts["steps"] = config.steps(len(parts[0]))
         say(f"{model}, {train}: {learns:,} of {weights:,} weights learn; learning rate {config.learning_rate}.")
         say(f"Examples: {len(parts[0])} train, {len(parts[1])} valid, {len(parts[2])} test. Steps: {counts['steps']}.")
@@ -128,7 +122,7 @@ def run_job(
 
 
 def load_finetuned(folder: str | Path) -> TextClassifier | YesNoClassifier:
-    """Return the model that was trained with `--out folder`; its `predict(examples)` gives p(yes), (n,).
+    """Model that was trained with `--out folder`; its `predict(examples)` gives p(yes), (n,).
 
     Raises:
         ModelFileError: the file is missing or damaged, or its base model is not there or has changed.
@@ -141,12 +135,7 @@ def load_finetuned(folder: str | Path) -> TextClassifier | YesNoClassifier:
 
 
 def text_parts(path: Path, seed: int) -> list[list[Any]]:
-    """Read texts and labels; split them 70, 10 and 20 of 100 into train, validation and test, equal texts together.
-
-    Raises:
-        DataError: the file cannot be read, lacks a column, or has a wrong value, whose row is named, from 1.
-        ValueError: there are fewer than 10 different texts.
-    """
+    """Train, validation and test, 70, 10 and 20 of 100, of a file of texts and labels, equal texts together."""
     table = read_table(path)
     if missing := {"text", "label"} - set(table.columns):
         raise DataError(f"{path} lacks the column {min(missing)!r}; it has {list(table.columns)}")

@@ -1,8 +1,7 @@
-"""Chapter 19: LLMA from the command line: fit it to your data, recommend with it, measure it."""
+"""Chapter 19: LLMA from the command line."""
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,10 +10,8 @@ import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from llmrec_lite.cli.lookup import find_title, find_user
+from llmrec_lite.cli.lookup import find_user, liked_items
 from llmrec_lite.data import Dataset, interaction_table, load_movielens, read_table
 from llmrec_lite.errors import DataError
 
@@ -60,17 +57,13 @@ def fit_command(
     began = time.perf_counter()
     model = LLMA(config, facts=facts, progress=True).fit(data)
     model.save(out)
-    told = ", ".join(f"{name} {weight:.2f}" for name, weight in model.fused_.gate_.known.items())
-    screen.print(f"Fitted in {time.perf_counter() - began:.0f} s; weights: {told}.", markup=False, soft_wrap=True)
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in model.fused_.gate_.known.items())
+    screen.print(f"Fitted in {time.perf_counter() - began:.0f} s; weights: {weights}.", markup=False, soft_wrap=True)
     screen.print(f"The model is at {out}. Try: llmrec recommend --model {out} --user ID", markup=False, soft_wrap=True)
 
 
 def load_test(model: Any, path: Path) -> tuple[Dataset, dict[str, int]]:
-    """Read interactions to measure a fitted model by.
-
-    Returns:
-        Those that the model can be measured by, and how many were left out, by reason: of unknown users, of unknown
-        items, and those that the model was fitted on, which it does not recommend again.
+    """Test interactions for a fitted model, and the number of those left out, by reason.
 
     Raises:
         DataError: the file cannot be read, or the model cannot be measured by any of it.
@@ -103,29 +96,18 @@ def load_test(model: Any, path: Path) -> tuple[Dataset, dict[str, int]]:
 
 
 def is_folder(model: str) -> bool:
-    """Tell a folder of a fitted model from the name of a recommender: a name with a slash is meant as a folder."""
+    """Whether it is a folder of a fitted model and no name of a recommender; what has a slash is meant as a folder."""
     return Path(model).is_dir() or "/" in model
 
 
-def show_reasons(
-    folder: str, user: str | None, likes: list[str] | None, request: str | None, k: int, as_json: bool
-) -> None:
-    """Recommend with a fitted LLMA, and say why."""
+def recommend_with_reasons(
+    folder: str, user: str | None, likes: list[str] | None, request: str | None, k: int
+) -> pd.DataFrame:
+    """Recommendations of a fitted LLMA, as `LLMA.recommend_for` gives them, for one of user, likes and request."""
     from llmrec_lite.llma.model import LLMA  # torch, which most commands do without
 
     fitted = LLMA.load(folder)
     data: Any = fitted.train_
-    if likes:
-        history = [(data.items["item_id"].iloc[find_title(data, title)], 5.0) for title in likes]
-        found, whom = fitted.recommend_for(history=history, k=k), "a user who likes " + ", ".join(likes)
-    elif request is not None:
-        found, whom = fitted.recommend_for(request=request, k=k), f"a user who asks for {request!r}"
-    else:
-        found, whom = fitted.recommend_for(find_user(data, str(user)), k=k), f"user {user}"
-    if as_json:
-        print(json.dumps(json.loads(found.to_json(orient="records")), ensure_ascii=False, indent=1))
-        return
-    table = Table("", "item", "why", title=f"For {escape(whom)}", title_justify="left")
-    for row in found.itertuples():
-        table.add_row(str(row.rank), escape(row.item), escape(row.reason))
-    screen.print(table if len(found) else f"Nothing to recommend: {escape(whom)} has seen every item.")
+    user_id = None if user is None else find_user(data, user)
+    history = liked_items(data, likes) if likes else None
+    return fitted.recommend_for(user_id, history, request, k)

@@ -1,4 +1,4 @@
-"""Users and items by what was typed on a command line."""
+"""Users and items by the words of a command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmrec_lite.errors import SettingError
 
 
 def find_user(dataset: Dataset, text: str) -> Any:
-    """Return the id that reads like `text`: ids may be numbers, a command line has only strings."""
+    """User id that reads like `text`: ids may be numbers, a command line has only strings."""
     ids = dataset.users["user_id"]
     matches = ids[ids.astype(str) == text]
     if matches.empty:
@@ -21,8 +21,13 @@ def find_user(dataset: Dataset, text: str) -> Any:
     return matches.iloc[0]
 
 
+def liked_items(dataset: Dataset, titles: list[str]) -> list[tuple[Any, float]]:
+    """History of a user who likes these titles."""
+    return [(dataset.items["item_id"].iloc[find_title(dataset, title)], 5.0) for title in titles]
+
+
 def find_title(dataset: Dataset, title: str) -> int:
-    """Return the index of the item called `title`, with or without its year; the most popular of several."""
+    """Index of the item called `title`, with or without its year; the most popular of several."""
     labels, titles = dataset.labels().str.casefold(), dataset.items["title"].str.casefold()
     wanted = title.casefold().strip()
     matches = pd.Series(range(len(labels)))[(labels == wanted) | (titles == wanted)]

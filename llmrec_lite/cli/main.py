@@ -1,4 +1,4 @@
-"""The command `llmrec`: films for a user, scores of models, a language model that learns from your data."""
+"""The command `llmrec`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from rich.table import Table
 
 from llmrec_lite import Dataset, evaluate, evaluate_ratings, load_movielens, recommenders, splits
 from llmrec_lite.cli.finetune import finetune_command
-from llmrec_lite.cli.llma import fit_command, is_folder, load_test, show_reasons
-from llmrec_lite.cli.lookup import find_title, find_user
+from llmrec_lite.cli.llma import fit_command, is_folder, load_test, recommend_with_reasons
+from llmrec_lite.cli.lookup import find_title, find_user, liked_items
 from llmrec_lite.errors import LlmrecError, SettingError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -74,39 +74,34 @@ def recommend(
     """Recommend items to a user of the data, or to you, by what you like or say you would like."""
     if [user is None, not likes, request is None].count(False) != 1:
         raise SettingError("say for whom: --user ID, or --likes TITLE (several times if you like), or --request TEXT")
+    if likes:
+        whom = "a user who likes " + ", ".join(likes)
+    else:
+        whom = f"user {user}" if request is None else f"a user who asks for {request!r}"
     if model is not None and is_folder(model):
         if interactions is not None or items is not None:
             raise SettingError(f"the model at {model} has its data; leave --interactions and --items out")
-        show_reasons(model, user, likes, request, k, as_json)
-        return
-    model = model or ("TextRecommender" if request is not None else "DenoisingAutoencoder")
-    maker = _make(model)
-    if likes:
-        _check_able(maker, "score_new", "meet new users")
-    elif request is not None:
-        _check_able(maker, "score_request", "answer a request in words")
-    dataset = _load(interactions, items)
-    fitted = maker.fit(dataset)
-    if likes:
-        history = [(dataset.items["item_id"].iloc[find_title(dataset, title)], 5.0) for title in likes]
-        found = _best(dataset, fitted.score_new([history]), history, k)
-    elif request is not None:
-        found = _best(dataset, fitted.score_request(request)[None], [], k)
+        found = recommend_with_reasons(model, user, likes, request, k)
+        title = f"For {whom}"
+        shown = found[["rank", "item", "reason"]].rename(columns={"reason": "why"})
     else:
-        found = fitted.recommend([find_user(dataset, str(user))], k)
-    found = found.merge(
-        dataset.items.assign(item=dataset.labels())[["item_id", "item", "genres"]], on="item_id", how="left"
-    )
-    found = found[["rank", "item_id", "item", "genres", "score"]]
+        model = model or ("TextRecommender" if request is not None else "DenoisingAutoencoder")
+        maker = _make(model)
+        if likes:
+            _check_able(maker, "score_new", "serve new users")
+        elif request is not None:
+            _check_able(maker, "score_request", "answer a request in words")
+        found = _recommend(maker, _load(interactions, items), user, likes, request, k)
+        title = f"For {whom} ({model})"
+        shown = found.drop(columns="item_id")
+        shown["genres"] = shown["genres"].str.replace("|", ", ")
+        shown["score"] = shown["score"].map("{:.3f}".format)
     if as_json:
         print(json.dumps(json.loads(found.to_json(orient="records")), ensure_ascii=False, indent=1))
-        return
-    someone = "a user who likes " + ", ".join(likes) if likes else f"a user who asks for {request!r}"
-    whom = escape(f"user {user}" if user else someone)
-    table = Table("", "item", "genres", "score", title=f"For {whom} ({model})", title_justify="left")
-    for row in found.itertuples():
-        table.add_row(str(row.rank), escape(row.item), escape(row.genres.replace("|", ", ")), f"{row.score:.3f}")
-    screen.print(table if len(found) else f"Nothing to recommend: {whom} has seen every item.")
+    elif found.empty:
+        screen.print(f"Nothing to recommend: {whom} has seen every item.", markup=False)
+    else:
+        screen.print(_table(shown, title))
 
 
 @app.command()
@@ -126,11 +121,11 @@ def adapt(
         raise SettingError("say what you like or dislike: --likes TITLE or --dislikes TITLE, several times if you like")
     dataset = _load(interactions, items)
     best, worst = float(dataset.ratings.max()), float(dataset.ratings.min())
-    said = [(find_title(dataset, title), best) for title in likes or ()]
-    said += [(find_title(dataset, title), worst) for title in dislikes or ()]
-    if twice := {item for item, _ in said if len({stars for i, stars in said if i == item}) > 1}:
+    rated = [(find_title(dataset, title), best) for title in likes or ()]
+    rated += [(find_title(dataset, title), worst) for title in dislikes or ()]
+    if twice := {item for item, _ in rated if len({stars for i, stars in rated if i == item}) > 1}:
         raise SettingError(f"you both like and dislike {dataset.labels()[twice.pop()]}; decide")
-    history = [(dataset.items["item_id"].iloc[item], stars) for item, stars in said]
+    history = [(dataset.items["item_id"].iloc[item], stars) for item, stars in rated]
     model = ColdStartRecommender(order="random", goal="liked").fit(dataset)
     began = time.perf_counter()
     found = model.recommend_new(history, k)
@@ -143,11 +138,9 @@ def adapt(
         rows = json.loads(found.to_json(orient="records"))
         print(json.dumps({"recommended": rows, "questions": questions}, ensure_ascii=False, indent=1))
         return
-    after = f"{len(said)} rating{'s' * (len(said) > 1)}"
-    table = Table("", "item", "stars to expect", title=f"For you, after {after}", title_justify="left")
-    for row in found.itertuples():
-        table.add_row(str(row.rank), escape(row.item), f"{row.stars:.1f}")
-    screen.print(table)
+    stars = found["stars"].map("{:.1f}".format)
+    shown = found[["rank", "item"]].assign(**{"stars to expect": stars})
+    screen.print(_table(shown, f"For you, after {len(rated)} rating{'s' * (len(rated) > 1)}"))
     screen.print(f"Adapted and ranked {dataset.n_items:,} items in {milliseconds:.0f} ms.")
     if questions:
         screen.print("Tell us next what you think of " + "; ".join(map(escape, questions)) + ".", soft_wrap=True)
@@ -173,8 +166,8 @@ def evaluate_command(
 
         fitted: Any = LLMA.load(model)
         later, left_out = load_test(fitted, test)
-        if told := [f"{n:,} {why}" for why, n in left_out.items() if n]:
-            Console(stderr=True).print(f"Left out: {', '.join(told)}.", soft_wrap=True)
+        if reasons := [f"{n:,} {why}" for why, n in left_out.items() if n]:
+            Console(stderr=True).print(f"Left out: {', '.join(reasons)}.", soft_wrap=True)
         reports, split = [evaluate(fitted, fitted.train_, later, k)], test.name
     else:
         if test is not None:
@@ -260,9 +253,34 @@ def _check_able(model: Any, method: str, what: str) -> None:
         raise SettingError(f"{type(model).__name__} cannot {what}; these can: {', '.join(able)}")
 
 
+def _recommend(
+    maker: Any, dataset: Dataset, user: str | None, likes: list[str] | None, request: str | None, k: int
+) -> pd.DataFrame:
+    """Columns rank, item_id, item, genres and score, for one of user, likes and request."""
+    fitted = maker.fit(dataset)
+    if likes:
+        history = liked_items(dataset, likes)
+        found = _best(dataset, fitted.score_new([history]), history, k)
+    elif request is not None:
+        found = _best(dataset, fitted.score_request(request)[None], [], k)
+    else:
+        found = fitted.recommend([find_user(dataset, str(user))], k)
+    names = dataset.items.assign(item=dataset.labels())[["item_id", "item", "genres"]]
+    return found.merge(names, on="item_id", how="left")[["rank", "item_id", "item", "genres", "score"]]
+
+
+def _table(rows: pd.DataFrame, title: str) -> Table:
+    """Table of a list; the first column is the rank."""
+    table = Table("", *rows.columns[1:], title=escape(title), title_justify="left")
+    for row in rows.itertuples(index=False):
+        table.add_row(*(escape(str(cell)) for cell in row))
+    return table
+
+
 def _best(dataset: Dataset, scores: Any, history: list[tuple[Any, float]], k: int) -> pd.DataFrame:
-    """Return the k items with the best scores, (1, n_items), that the history does not hold."""
-    from llmrec_lite.recommenders.base import histories_to_matrix, top_k_unseen
+    """The k items with the best scores, (1, n_items), that the history does not hold."""
+    from llmrec_lite.interface import top_k_unseen
+    from llmrec_lite.recommenders.base import histories_to_matrix
 
     items, values = top_k_unseen(scores, histories_to_matrix([history], dataset), k)
     found = items[0] >= 0

@@ -1,8 +1,6 @@
 """Chapter 7: attention and the Transformer, as first published, written to be read.
 
-Masks are boolean everywhere, and True means "may look". They have any shape that broadcasts to (n, t, t), one
-row for each query position and one column for each key position, so two masks are joined with `&`:
-`causal_mask(t) & padding_mask(lengths, t)`.
+Masks are boolean, (n, t, t) or what broadcasts to it; True at (i, j) means that query i may look at key j.
 """
 
 from __future__ import annotations
@@ -20,22 +18,13 @@ from llmrec_lite.errors import SettingError
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Scaled dot-product attention: each query takes a mean of the values, weighted by how well it fits their keys.
+    """Scaled dot-product attention: query (..., t, d), key (..., s, d), value (..., s, e), mask (..., t, s).
 
     softmax(Q K^T / sqrt(d)) V: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 1. A query
     with no allowed position gets weights and output of zero: a softmax over nothing has no value.
 
-    Args:
-        query: (..., t, d).
-        key: (..., s, d).
-        value: (..., s, e).
-        mask: boolean, broadcastable to (..., t, s); True = may look.
-
     Returns:
-        The output (..., t, e) and the weights (..., t, s), whose rows sum to one (or to zero, see above).
-
-    Raises:
-        ValueError: the mask is not boolean.
+        The output (..., t, e) and the weights (..., t, s).
     """
     scores = query @ key.transpose(-2, -1) / key.shape[-1] ** 0.5
     if mask is None:
@@ -50,12 +39,12 @@ def scaled_dot_product_attention(
 
 
 def causal_mask(n: int, device: torch.device | str | None = None) -> Tensor:
-    """Return (n, n), True where the column is not after the row: a position sees itself and the past."""
+    """Causal mask, (n, n), True where the column is not after the row: a position sees itself and the past."""
     return torch.ones(n, n, dtype=torch.bool, device=device).tril()
 
 
 def padding_mask(lengths: Sequence[int] | Tensor, n: int) -> Tensor:
-    """Return (len(lengths), 1, n), True at the first `lengths[i]` positions of row i: none looks at the padding."""
+    """Padding mask, (len(lengths), 1, n), True at the first `lengths[i]` positions of row i."""
     lengths = torch.as_tensor(lengths)
     return (torch.arange(n, device=lengths.device) < lengths[:, None])[:, None]
 
@@ -63,12 +52,7 @@ def padding_mask(lengths: Sequence[int] | Tensor, n: int) -> Tensor:
 class MultiHeadAttention(nn.Module):
     """Multi-head attention: each head makes dim / heads numbers of all dim (Vaswani et al. 2017, section 3.2.2).
 
-    Shapes: x (n, t, d) -> (n, t, d). The same module serves a padded batch: give it a `padding_mask`.
-
-    Args:
-        dim: length of the states.
-        heads: how many attentions; divides dim.
-        dropout: share of the attention weights set to zero in training.
+    Shapes: x (n, t, d) -> (n, t, d). Dropout is of the attention weights.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
@@ -79,7 +63,7 @@ class MultiHeadAttention(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor | None = None, return_weights: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Mix the states; with `return_weights` give the weights (n, heads, t, t) as well (before dropout)."""
+        """New states; with `return_weights` the weights (n, heads, t, t) as well (before dropout)."""
         n, t, dim = x.shape
         # (n, t, d) -> (n, heads, t, d / heads): a head is one more batch axis.
         query, key, value = (
@@ -106,26 +90,17 @@ class FeedForward(nn.Module):
         self.activation, self.dropout = getattr(F, activation), nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the new states."""
+        """New states."""
         return self.fc2(self.dropout(self.activation(self.fc1(x))))
 
 
 class TransformerBlock(nn.Module):
     """Transformer block: attention, then a feed-forward network, each with a residual connection.
 
-    Shapes: x (n, t, d) -> (n, t, d). With norm="post", norm(x + f(x)), as in the paper; with "pre", x + f(norm(x)),
-    which trains without warm-up (Xiong et al., "On Layer Normalization in the Transformer Architecture", ICML 2020).
+    Shapes: x (n, t, d) -> (n, t, d). The paper has norm(x + f(x)); here it is x + f(norm(x)), which trains without
+    warm-up (Xiong et al., "On Layer Normalization in the Transformer Architecture", ICML 2020).
 
-    Args:
-        dim: length of the states.
-        heads: of the attention; divides dim.
-        d_ff: width of the feed-forward layer.
-        dropout: share of numbers set to zero in training: attention weights, hidden units, and what is added.
-        norm: where the layer normalization stands.
-        activation: of the feed-forward layer.
-
-    Raises:
-        ValueError: norm is unknown.
+    Dropout is of attention weights, of hidden units, and of what each part adds.
     """
 
     def __init__(
@@ -134,40 +109,24 @@ class TransformerBlock(nn.Module):
         heads: int,
         d_ff: int,
         dropout: float = 0.0,
-        norm: Literal["pre", "post"] = "pre",
         activation: Literal["relu", "gelu"] = "relu",
     ) -> None:
         super().__init__()
-        if norm not in ("pre", "post"):
-            raise SettingError(f'norm must be "pre" or "post", not {norm!r}')
-        self.norm, self.dropout = norm, nn.Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.attn, self.norm_attn = MultiHeadAttention(dim, heads, dropout), nn.LayerNorm(dim)
         self.mlp, self.norm_mlp = FeedForward(dim, d_ff, dropout, activation), nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the new states; `mask` as in the module's first lines."""
-        if self.norm == "pre":
-            x = x + self.dropout(self.attn(self.norm_attn(x), mask))
-            return x + self.dropout(self.mlp(self.norm_mlp(x)))
-        x = self.norm_attn(x + self.dropout(self.attn(x, mask)))
-        return self.norm_mlp(x + self.dropout(self.mlp(x)))
+        """New states."""
+        x = x + self.dropout(self.attn(self.norm_attn(x), mask))
+        return x + self.dropout(self.mlp(self.norm_mlp(x)))
 
 
 class TransformerEncoder(nn.Module):
-    """Tokens to states: embeddings, learned positions, `layers` blocks (pre-norm, GELU), a last normalization.
+    """Transformer encoder: embeddings, learned positions, `layers` blocks (pre-norm, GELU), a last normalization.
 
-    Shapes: tokens (n, t) -> states (n, t, d). With no mask or a `padding_mask` it reads both ways, as BERT
-    does; with a `causal_mask` it reads as GPT-2 does.
-
-    Args:
-        vocab_size: tokens are 0 .. vocab_size - 1.
-        dim: length of the states.
-        heads: of each attention; divides dim.
-        layers: number of blocks.
-        d_ff: width of the feed-forward layers.
-        max_length: longest t.
-        dropout: share of numbers set to zero in training.
-        seed: of the first weights (dropout draws from torch's global generator, as ever).
+    Shapes: tokens (n, t) -> states (n, t, d), t at most max_length. With no mask or a `padding_mask` it reads both
+    ways, as BERT does; with a `causal_mask` it reads as GPT-2 does. The seed is that of the first weights.
     """
 
     def __init__(
@@ -193,7 +152,7 @@ class TransformerEncoder(nn.Module):
         self.norm, self.dropout = nn.LayerNorm(dim), nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the states; `mask` as in the module's first lines."""
+        """States."""
         x = self.dropout(self.embed(tokens) + self.pos_embedding.weight[: tokens.shape[1]])
         for block in self.blocks:
             x = block(x, mask)

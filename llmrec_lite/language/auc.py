@@ -14,29 +14,23 @@ Numbers = Sequence[float] | np.ndarray
 
 
 def auc(labels: Numbers, scores: Numbers) -> float:
-    """Return the probability that a yes scores above a no, drawn at random; a tie counts one half.
+    """Area under the ROC curve: the probability that a random yes scores above a random no, ties one half.
 
-    This is the area under the ROC curve (Hanley and McNeil, "The Meaning and Use of the Area under a Receiver
-    Operating Characteristic (ROC) Curve", Radiology 1982).
+    Hanley and McNeil, "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve",
+    Radiology 1982.
 
     Args:
         labels: 1 for yes, 0 for no, (n,).
-        scores: higher for a more certain yes, (n,) or (runs, n), the mean over runs then.
-
-    Raises:
-        ValueError: the lengths differ, a label is neither 0 nor 1, all labels are the same, or a score is NaN.
+        scores: (n,) or (runs, n), of which it is the mean over runs.
     """
     y, rows = _checked(labels, scores)
     return float(np.mean([roc_auc_score(y, row) for row in rows]))
 
 
 def auc_within(labels: Numbers, scores: Numbers, groups: Numbers) -> float:
-    """Return the mean over groups of the AUC inside each; groups whose labels are all the same have none.
+    """Mean over groups of the AUC inside each; groups whose labels are all the same have none.
 
     With users as groups it measures the ranking of items for one user, not who says yes to everything.
-
-    Raises:
-        ValueError: as `auc`, or no group has both labels.
     """
     y, rows = _checked(labels, scores)
     names = np.asarray(groups)
@@ -57,18 +51,15 @@ def auc_interval(
     seed: int = 0,
     resamples: int = 1000,
 ) -> tuple[float, float]:
-    """Return the 95% interval of an AUC, or of its lead over a rival's: percentiles of a bootstrap over examples.
+    """95% bootstrap interval of an AUC, or of its lead over a rival's: percentiles over resampled examples.
 
     Args:
         labels: 1 for yes, 0 for no, (n,).
-        scores: (n,) or (runs, n), the mean over runs then: what is drawn anew are the examples, not the runs.
-        rival: scores of another model for the same examples; the interval is then that of the difference, paired.
-        groups: draw whole groups, such as users, whose examples depend on each other, (n,).
+        scores: (n,) or (runs, n); examples are resampled, not runs.
+        rival: scores of another model for the same examples; the interval is then that of the paired difference.
+        groups: resample whole groups, such as users, whose examples depend on each other, (n,).
         seed: of the bootstrap.
-        resamples: how often the examples are drawn anew.
-
-    Raises:
-        ValueError: as `auc`.
+        resamples: number of resamples.
     """
     y, rows = _checked(labels, scores)
     places = np.arange(len(y)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -102,7 +93,7 @@ def _checked(labels: Numbers, scores: Numbers) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _weighted(yes: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return `roc_auc_score` of one run for each row of weights, (resamples, n) -> (resamples,), all at once."""
+    """Weighted AUC of one run for each row of weights, (resamples, n) -> (resamples,)."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # where a new value begins
     positive = np.add.reduceat(np.where(yes, weights, 0)[:, order], starts, axis=1)

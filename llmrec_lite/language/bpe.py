@@ -1,9 +1,7 @@
-"""Chapter 8: byte-level byte-pair encoding, which turns any text into a short list of whole numbers and back.
+"""Chapter 8: byte-level byte-pair encoding.
 
-The method is that of Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units",
-ACL 2016, applied to the bytes of UTF-8 as in Radford et al., "Language Models are Unsupervised Multitask
-Learners", 2019: 256 symbols spell every text there is, so nothing is ever unknown. Merges, ids and the file
-are those of the `tokenizers` library.
+Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units", ACL 2016, on the bytes of
+UTF-8 as in Radford et al. 2019 (GPT-2). Merges, ids and the file are those of the `tokenizers` library.
 """
 
 from __future__ import annotations
@@ -28,20 +26,16 @@ Pair = tuple[int, int]
 def learn_merges(
     words: Sequence[Sequence[int]], counts: Sequence[int], first_id: int, n_merges: int, progress: bool = False
 ) -> list[Pair]:
-    """Join the most frequent pair of neighbors into a new symbol, everywhere, and again, `n_merges` times.
+    """Merges of the most frequent pair of neighbors, the first learned first; of equal pairs the smaller one wins.
 
-    Of pairs that are as frequent, the smaller one wins. Every round touches only words that hold the pair or did,
-    so that a round costs what it changes, not what there is.
+    Every round touches only words that hold the pair or did, so that it costs what it changes.
 
     Args:
         words: distinct words as lists of symbols below first_id.
-        counts: how often each word occurs.
-        first_id: of the symbol that the first merge makes; the next makes first_id + 1.
-        n_merges: how many at most; fewer where no pair is left.
+        counts: occurrences of each word.
+        first_id: symbol that the first merge makes; the next makes first_id + 1.
+        n_merges: at most; fewer where no pair is left.
         progress: show a progress bar.
-
-    Returns:
-        The pairs, the first learned first.
     """
     symbols = [list(word) for word in words]
     frequency: Counter[Pair] = Counter()
@@ -81,7 +75,7 @@ def learn_merges(
 
 
 def join(word: Sequence[int], pair: Pair, new: int) -> list[int]:
-    """Replace each `pair` of neighbors in `word` by `new`, from left to right."""
+    """Word with each `pair` of neighbors replaced by `new`, from left to right."""
     joined: list[int] = []
     i = 0
     while i < len(word):
@@ -95,13 +89,9 @@ def join(word: Sequence[int], pair: Pair, new: int) -> list[int]:
 
 
 def apply_merges(word: Sequence[int], ranks: Mapping[Pair, tuple[int, int]]) -> list[int]:
-    """Apply learned merges to one word: the first learned first, each from left to right.
+    """Word after the learned merges, in O(n log n) for n symbols: a text without spaces, as Chinese has, is one word.
 
-    O(n log n) for a word of n symbols, so that a text without spaces, as Chinese has, is no trap.
-
-    Args:
-        word: symbols.
-        ranks: pair -> (its rank in the list of merges, the symbol that it makes).
+    `ranks` maps a pair to its rank in the list of merges and the symbol that it makes.
     """
     ids = list(word)
     n = len(ids)
@@ -135,10 +125,7 @@ _CACHED_WORDS, _CACHED_LENGTH = 2**17, 64  # what the cache may hold: a bound fo
 
 
 def byte_characters() -> dict[int, str]:
-    """Give each of the 256 bytes a printable character of its own, so that tokens can be read.
-
-    Printable Latin-1 characters stand for themselves, the others for 256, 257, ...: a space becomes "Ġ".
-    """
+    """Printable character of each of the 256 bytes: Latin-1 itself, or 256, 257, ...: a space becomes "Ġ"."""
     printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
@@ -150,14 +137,11 @@ _TO_CHARACTERS = {byte: ord(character) for byte, character in _CHARACTER.items()
 
 
 def pretokenize(text: str) -> list[str]:
-    """Cut a text into words, each spelled in the characters of its UTF-8 bytes; merges never cross the cuts.
+    """Words of a text, each spelled in the characters of its UTF-8 bytes; merges never cross words.
 
     Raises:
-        TypeError: text is not a str.
-        ValueError: text holds half of a surrogate pair, which no UTF-8 can spell.
+        SettingError: half of a surrogate pair, which no UTF-8 can spell.
     """
-    if not isinstance(text, str):
-        raise TypeError(f"text must be a str, got {type(text).__name__}: {text!r:.60}")
     try:
         # Latin-1 maps byte b to the character of code b, which `translate` then replaces, all in C.
         return [word.encode().decode("latin-1").translate(_TO_CHARACTERS) for word in _WORDS.findall(text)]
@@ -172,16 +156,12 @@ class BPETokenizer:
     """Byte-level byte-pair encoding.
 
     Ids are given in this order: special tokens, the 256 bytes, one for each merge. Special tokens mark what is
-    not text (padding, the end of a document). Ordinary text never encodes to one, even where it spells it out:
-    a review that says "<|end|>" cannot end a document.
+    not text (padding, the end of a document). Ordinary text never encodes to one, even where it spells it out.
 
     Args:
         vocabulary: token, in the characters of `byte_characters`, -> id; ids are 0 .. n-1.
         merges: pairs of tokens, the first learned first.
         special_tokens: tokens of the vocabulary that are not text.
-
-    Raises:
-        ValueError: the three do not fit together.
     """
 
     def __init__(
@@ -205,8 +185,6 @@ class BPETokenizer:
             token.encode() if token in self.special_tokens else bytes(_BYTE[character] for character in token)
             for token in self._token
         ]
-        longest_first = sorted(self.special_tokens, key=len, reverse=True)
-        self._special = regex.compile("|".join(map(regex.escape, longest_first))) if longest_first else None
         self._cache: dict[str, list[int]] = {}
 
     def __len__(self) -> int:
@@ -223,26 +201,16 @@ class BPETokenizer:
         special_tokens: Sequence[str] = ("<|pad|>", "<|end|>"),
         progress: bool = False,
     ) -> BPETokenizer:
-        """Learn the merges: join the most frequent pair of neighbors, everywhere, until the vocabulary is full.
-
-        Of pairs that are as frequent the one with the smaller ids wins. The vocabulary stays smaller than
-        `vocab_size` where no pair is left.
+        """Tokenizer with the merges of `learn_merges`.
 
         Args:
-            texts: to learn from.
-            vocab_size: special tokens + 256 bytes + merges.
+            texts: training texts.
+            vocab_size: special tokens + 256 bytes + merges; fewer where no pair is left.
             special_tokens: get the first ids; name them like "<|end|>", so that no word can be one.
             progress: show a progress bar.
-
-        Raises:
-            TypeError: texts is one str, or holds something that is not a str.
-            ValueError: vocab_size is below 256 + the special tokens, or there is no text.
         """
         if vocab_size < (least := 256 + len(special_tokens)):
-            raise SettingError(
-                f"vocab_size={vocab_size} is too small: 256 bytes and {len(special_tokens)} special tokens "
-                f"need vocab_size >= {least}"
-            )
+            raise SettingError(f"vocab_size={vocab_size} is too small for 256 bytes and special tokens; take {least}")
         if isinstance(texts, str):
             raise TypeError(f"texts must be a list of texts, got one str; write [{texts!r:.30}]")
         counts = Counter(word for text in texts for word in pretokenize(text))
@@ -257,23 +225,8 @@ class BPETokenizer:
             tokens.append(tokens[a] + tokens[b])
         return cls(ids | {token: i for i, token in enumerate(tokens)}, merges, special_tokens)
 
-    def encode(self, text: str, allow_special: bool = False) -> list[int]:
-        """Give the ids of a text.
-
-        Args:
-            text: any text; the empty one has no ids.
-            allow_special: read "<|end|>" as the special token. Only for text that you wrote yourself.
-
-        Raises:
-            TypeError: text is not a str.
-            ValueError: text is not valid Unicode.
-        """
-        if allow_special and self._special is not None and isinstance(text, str):
-            ids, start = [], 0
-            for match in self._special.finditer(text):
-                ids += [*self.encode(text[start : match.start()]), self.vocabulary[match.group()]]
-                start = match.end()
-            return ids + self.encode(text[start:])
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text."""
         return [i for word in pretokenize(text) for i in (self._cache.get(word) or self._encode_word(word))]
 
     def _encode_word(self, word: str) -> list[int]:
@@ -283,18 +236,11 @@ class BPETokenizer:
         return ids
 
     def tokens(self, text: str) -> list[str]:
-        """Give the tokens of a text, in the characters of `byte_characters` ("Ġ" is a space)."""
+        """Tokens of a text, in the characters of `byte_characters` ("Ġ" is a space)."""
         return [self._token[i] for i in self.encode(text)]
 
     def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
-        """Give the text of ids; `decode(encode(text)) == text` for all valid Unicode.
-
-        Bytes that are not UTF-8, such as half of a character a model has not finished, become "�".
-
-        Raises:
-            TypeError: an id is not a whole number.
-            ValueError: an id is not in the vocabulary.
-        """
+        """Text of ids (`decode(encode(text)) == text`); bytes that are not UTF-8 become "�"."""
         parts = []
         for i in map(index, ids):
             if not 0 <= i < len(self):
@@ -306,7 +252,7 @@ class BPETokenizer:
     def save(self, path: str | Path) -> None:
         """Write a `tokenizer.json`, which `tokenizers.Tokenizer.from_file` reads too.
 
-        The library gives the same ids, but it always reads special tokens in the text, as `allow_special` does.
+        The library gives the same ids, but it always reads special tokens in the text.
         """
         level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": True}
@@ -317,11 +263,11 @@ class BPETokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> BPETokenizer:
-        """Read what `save` wrote, or a byte-level BPE `tokenizer.json` that the library wrote.
+        """Tokenizer from a byte-level BPE `tokenizer.json` that `save` or the library wrote.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, or holds another kind of tokenizer.
+            SettingError: the file is damaged, or holds another kind of tokenizer.
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,9 +1,7 @@
-"""Chapter 8: checkpoints of a training that can be killed at any moment and goes on as if nothing had happened.
+"""Chapter 8: checkpoints, from which a killed training resumes as if nothing had happened.
 
-A checkpoint is a folder `step-00000100` with four files: `model.safetensors` (weights and buffers),
-`optimizer.safetensors` (its state of every weight), `training.json` (what was trained, and its history) and
-`SHA256SUMS`, the checksums of the three, which `sha256sum -c` reads too. Nothing is pickled, so a checkpoint from
-an unknown source can be wrong but cannot run code.
+A checkpoint is a folder `step-00000100` of `model.safetensors`, `optimizer.safetensors`, `training.json` and
+`SHA256SUMS`. Nothing is pickled, so a checkpoint from an unknown source can be wrong but cannot run code.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ _PREFIX = "step-"
 
 
 def fingerprint(data: Tensor | str | None) -> str | None:
-    """Return 16 hexadecimal digits that identify these data, for the identity of a training."""
+    """Fingerprint of the data of a training: 16 hexadecimal digits."""
     if data is None:
         return None
     content = data.encode() if isinstance(data, str) else data.cpu().contiguous().numpy().tobytes()
@@ -40,11 +38,7 @@ def fingerprint(data: Tensor | str | None) -> str | None:
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Make the folder and keep it for this process; the lock goes when the process does, however it ends.
-
-    Raises:
-        ModelFileError: another process trains into the folder.
-    """
+    """Lock on the folder, which is made; it ends with the process, however that ends."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -55,7 +49,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def latest_checkpoint(folder: str | Path) -> Path | None:
-    """Return the whole checkpoint of the most steps in the folder, None where there is none."""
+    """Checkpoint of the most steps in the folder, None where there is none."""
     return max(Path(folder).glob(f"{_PREFIX}*"), key=lambda path: path.name, default=None)
 
 
@@ -67,14 +61,14 @@ def save_checkpoint(
     identity: dict[str, Any],
     history: dict[str, Any],
 ) -> Path:
-    """Write a checkpoint and then remove the ones before it: at every moment a whole one is there, if ever there was.
+    """Write a checkpoint, then remove the ones before it.
 
     Args:
         folder: of all checkpoints of this training.
-        step: how many steps have been done.
+        step: steps done.
         model: its weights and buffers are stored; one that is used twice (tied) is stored once.
         optimizer: its state is stored by the name of the weight.
-        identity: what must be the same for training to go on; JSON values.
+        identity: what must be the same for training to resume; JSON values.
         history: JSON values.
 
     Raises:
@@ -101,9 +95,7 @@ def save_checkpoint(
 def load_checkpoint(
     folder: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
 ) -> tuple[int, dict[str, Any]] | None:
-    """Put the last checkpoint of the folder into the model and the optimizer, bit for bit.
-
-    What a killed process left unfinished is removed. Model and optimizer are touched only when all is well.
+    """Put the last checkpoint of the folder into the model and the optimizer, bit for bit, if it fits.
 
     Returns:
         The steps done and the history, or None where the folder has no checkpoint.

@@ -30,26 +30,24 @@ class EmbeddingCache:
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def read(self) -> dict[bytes, tuple[np.ndarray, bool]]:
-        """Return all vectors by the hash of their text, and whether each text was cut."""
+    def read(self) -> dict[bytes, np.ndarray]:
+        """All vectors by the hash of their text."""
         try:
             with self.file.open("rb") as stream, np.load(stream) as stored:  # and check its sums
-                keys, vectors, cut = (stored[name] for name in ("keys", "vectors", "cut"))
-            return {key.tobytes(): (vector, bool(c)) for key, vector, c in zip(keys, vectors, cut, strict=True)}
+                return {key.tobytes(): vector for key, vector in zip(stored["keys"], stored["vectors"], strict=True)}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             print(f"Embeddings: {self.file} cannot be used ({error}); it is made anew.", file=sys.stderr)
             return {}
 
-    def write(self, vectors: dict[bytes, tuple[np.ndarray, bool]]) -> None:
+    def write(self, vectors: dict[bytes, np.ndarray]) -> None:
         """Keep vectors besides those that are there."""
         vectors = self.read() | vectors
         keys = np.frombuffer(b"".join(vectors), np.uint8).reshape(len(vectors), -1)
         try:
             with atomic_file(self.file) as part, part.open("wb") as stream:
-                cut = np.array([cut for _, cut in vectors.values()])
-                np.savez(stream, keys=keys, vectors=np.stack([vector for vector, _ in vectors.values()]), cut=cut)
+                np.savez(stream, keys=keys, vectors=np.stack(list(vectors.values())))
         except OSError as error:
             print(f"Embeddings are not kept: {self.file.parent} cannot be used ({error}). Make it writable, or "
                   "name another folder with cache=...", file=sys.stderr)  # fmt: skip
@@ -59,18 +57,12 @@ Pooling = Literal["mean", "cls", "max"]
 
 
 def pool(states: Tensor, mask: Tensor | None = None, how: Pooling = "mean") -> Tensor:
-    """Turn the states of a text's tokens into one vector (Reimers and Gurevych, "Sentence-BERT", EMNLP 2019).
+    """Pooled states of texts (Reimers and Gurevych, "Sentence-BERT", EMNLP 2019): (n, t, d) -> (n, d).
 
     Args:
         states: (n, t, d), one row a token.
         mask: (n, t), 1 or True for a token and 0 for padding; None where nothing is padded.
         how: "mean" and "max" over the tokens, or "cls", the first token's state.
-
-    Returns:
-        (n, d).
-
-    Raises:
-        ValueError: an unknown way of pooling, or a text without any token.
     """
     if how not in ("mean", "cls", "max"):
         raise SettingError(f'pooling must be "mean", "cls" or "max", not {how!r}')
@@ -87,33 +79,25 @@ def pool(states: Tensor, mask: Tensor | None = None, how: Pooling = "mean") -> T
 
 
 class TextEncoder:
-    """Sentences to vectors, so that texts that mean the same point the same way.
+    """Sentence encoder: texts to vectors of length `dim`, float32.
 
     all-MiniLM-L6-v2 is a six-layer Transformer (Wang et al., "MiniLM", NeurIPS 2020) that the sentence-transformers
-    project trained on a billion pairs of sentences, in the manner of Reimers and Gurevych, EMNLP 2019. It reads
-    English: what its vocabulary lacks, such as most Chinese characters and emoji, becomes the token [UNK], and
-    `unknown_share` measures how much of a text that is.
+    project trained on a billion pairs of sentences. It reads English: what its vocabulary lacks, such as most Chinese
+    characters, becomes the token [UNK], and `unknown_share` measures how much of a text that is.
 
     Args:
         name_or_path: "minilm" for the book's model, a folder that `transformers` can load, or an id of its hub.
-        pooling: how tokens become one vector, see `pool`.
+        pooling: "mean", "cls" or "max", see `pool`.
         normalize: whether vectors are scaled to length 1.
         max_length: a text is cut after so many tokens, its special tokens counted.
-        device: "auto" takes CUDA where there is one. Vectors are float32 everywhere, and equal but for rounding.
+        device: "auto", "cpu" or "cuda".
         cache: whether vectors are kept in memory and on disk, or a folder to keep them in. They are filed under a hash
             of weights, vocabulary, settings and text, so no other model's vector can come back.
-
-    Attributes:
-        dim: length of a vector.
-        n_cut: how many of the texts of the last `encode` were cut.
 
     Raises:
         ModelFileError: no model is there, it cannot be fetched, or its files are damaged.
         AssetError: the book's model is not there and cannot be fetched.
-        ValueError: a bad setting.
     """
-
-    n_cut = 0
 
     def __init__(
         self,
@@ -134,24 +118,24 @@ class TextEncoder:
         self.dim: int = model.config.hidden_size
         self._model = model
         self._cache: EmbeddingCache | None = None
-        self._known: dict[bytes, tuple[np.ndarray, bool]] = {}
+        self._known: dict[bytes, np.ndarray] = {}
         if cache is not False:
             folder = assets.cache_dir() / "embeddings" if cache is True else Path(cache)
             self._cache = EmbeddingCache(folder / f"{self._fingerprint()}.npz")
         model.to(self.device)
 
     def encode(self, texts: Iterable[str], batch_tokens: int | None = None, progress: bool = False) -> np.ndarray:
-        """Return the vectors of texts, (len(texts), dimension) float32; equal texts are computed once.
+        """Vectors of texts, (len(texts), dim) float32; equal texts are computed once.
 
         Args:
-            texts: strings with something in them; not one string alone.
-            batch_tokens: how many tokens to compute at a time; by default 4,096, and 65,536 on CUDA.
-            progress: whether to show a progress bar.
+            texts: not empty.
+            batch_tokens: tokens in a batch; by default 4,096, and 65,536 on CUDA.
+            progress: show a progress bar.
 
         Raises:
             TypeError: one string alone.
-            ValueError: an entry that is empty or no string, named by its position, or half a character.
-            MemoryError: a batch does not fit.
+            SettingError: an entry that is empty or no string.
+            OutOfMemoryError: a batch does not fit.
         """
         wanted = _checked(texts)
         key_of = {text: hashlib.sha256(text.encode()).digest() for text in wanted}
@@ -159,7 +143,7 @@ class TextEncoder:
             self._known = self._cache.read()
         known = self._known if self._cache else {}
         missing = [text for text, key in key_of.items() if key not in known]
-        fresh: dict[bytes, tuple[np.ndarray, bool]] = {}
+        fresh: dict[bytes, np.ndarray] = {}
         try:
             with tqdm(total=len(missing), desc="texts encoded", disable=not progress) as bar:
                 for vectors in self._compute(missing, batch_tokens or (65_536 if self.device.type == "cuda" else 4096)):
@@ -169,15 +153,11 @@ class TextEncoder:
             known |= fresh
             if self._cache and len(fresh) >= _WORTH_KEEPING:
                 self._cache.write(known)
-        self.n_cut = sum(known[key_of[text]][1] for text in wanted)
-        rows = [known[key_of[text]][0] for text in wanted]
+        rows = [known[key_of[text]] for text in wanted]
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
 
     def unknown_share(self, texts: Iterable[str]) -> np.ndarray:
-        """Return the share of each text's tokens that the vocabulary does not know, (len(texts),), 0 to 1.
-
-        A vector made of such tokens is a vector like any other, and says little about the text.
-        """
+        """Share of each text's tokens that the vocabulary does not know, (len(texts),)."""
         ids = self._tokenize(_checked(texts), special=False)
         unknown = self._tokenizer.unk_token_id  # None where a vocabulary can spell everything in bytes
         return np.array([np.mean([token == unknown for token in row]) if row else 0.0 for row in ids])
@@ -188,13 +168,10 @@ class TextEncoder:
         settings = {"truncation": True, "max_length": self.max_length} if cut else {}
         return self._tokenizer(texts, add_special_tokens=special, verbose=False, **settings)["input_ids"]
 
-    def _compute(self, texts: list[str], budget: int) -> Iterator[dict[str, tuple[np.ndarray, bool]]]:
-        """Compute vectors in batches of about equal length: only a small batch is padded and masked."""
-        ids = self._tokenize(texts)
-        long = [i for i, row in enumerate(ids) if len(row) > self.max_length]
-        for i, row in zip(long, self._tokenize([texts[i] for i in long], cut=True), strict=True):
-            ids[i] = row
-        order, cut = sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True), set(long)
+    def _compute(self, texts: list[str], budget: int) -> Iterator[dict[str, np.ndarray]]:
+        """Vectors in batches of about equal length: only a small batch is padded and masked."""
+        ids = self._tokenize(texts, cut=True)
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]), reverse=True)
         for batch in length_batches([len(ids[i]) for i in order], budget):
             chosen = order[batch]
             tokens = len(chosen) * len(ids[chosen[0]])
@@ -203,11 +180,11 @@ class TextEncoder:
                 f"call encode(..., batch_tokens={max(1, tokens // 4)})",
             ):
                 vectors = self._forward([ids[i] for i in chosen])
-            yield {texts[i]: (vector, i in cut) for i, vector in zip(chosen, vectors, strict=True)}
+            yield {texts[i]: vector for i, vector in zip(chosen, vectors, strict=True)}
 
     @torch.inference_mode()
     def _forward(self, ids: list[list[int]]) -> np.ndarray:
-        """Token ids, longest first -> (n, dimension)."""
+        """Token ids, longest first -> (n, dim)."""
         longest, mask = len(ids[0]), None
         if len(ids[-1]) < longest:
             lengths = torch.tensor([len(row) for row in ids])
@@ -219,7 +196,7 @@ class TextEncoder:
         return (nn.functional.normalize(vectors) if self.normalize else vectors).cpu().numpy()
 
     def _fingerprint(self) -> str:
-        """Hash all that a vector depends on, besides the text: weights, shape, vocabulary, settings."""
+        """Hash of all that a vector depends on, besides the text: weights, shape, vocabulary, settings."""
         digest = hashlib.sha256(repr((self.pooling, self.normalize, self.max_length)).encode())
         config = {
             k: v for k, v in self._model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")
@@ -243,7 +220,7 @@ def _checked(texts: Iterable[str]) -> list[str]:
 
 
 def length_batches(lengths: list[int], budget: int) -> Iterator[slice]:
-    """Cut a falling list of lengths into batches of at most `budget` tokens, at least one text each.
+    """Batches of at most `budget` tokens, at least one text each, of a falling list of lengths.
 
     A batch ends where the length changes, unless it is so small that a little padding is cheaper than a call.
     """
@@ -258,13 +235,10 @@ def length_batches(lengths: list[int], budget: int) -> Iterator[slice]:
 
 
 def mean_cosine(vectors: np.ndarray) -> float:
-    """Average cosine of all pairs of different rows, (n, d) -> about 0 where directions are spread evenly.
+    """Mean cosine of all pairs of different rows of (n, d): anisotropy, about 0 where directions are spread evenly.
 
-    All pairs without a loop over them: |sum of unit rows|^2 counts every pair twice and every row once. Ethayarajh,
-    "How Contextual are Contextualized Word Representations?", EMNLP 2019, measures anisotropy by it.
-
-    Raises:
-        ValueError: fewer than two rows.
+    |sum of unit rows|^2 counts every pair twice and every row once. Ethayarajh, "How Contextual are Contextualized
+    Word Representations?", EMNLP 2019.
     """
     unit = unit_rows(np.asarray(vectors, dtype=float))
     if len(unit) < 2:
@@ -274,17 +248,11 @@ def mean_cosine(vectors: np.ndarray) -> float:
 
 
 class Whitening:
-    """Whitening, or "all but the top": removes from vectors what all of them share.
+    """Whitening (Su et al., "Whitening Sentence Representations", 2021) of vectors (n, d).
 
-    Fitting learns the mean and the principal components; transforming subtracts the mean, drops the strongest
-    `drop` components, and with `scale` divides each of the next `keep` by its standard deviation. Then rows
-    are scaled to length 1. `Whitening(drop=3, scale=False)` is "all but the top" (Mu and Viswanath, ICLR 2018);
-    `Whitening()` is whitening (Su et al., "Whitening Sentence Representations", 2021).
-
-    Args:
-        drop: how many of the strongest components to leave out.
-        keep: how many of the others to keep; None for all. With `scale` only those with some variance count.
-        scale: whether every component is to have the same variance.
+    Subtracts the mean, drops the `drop` strongest principal components, keeps the next `keep` (None for all), divides
+    each by its standard deviation where `scale`, and scales rows to length 1. `Whitening(drop=3, scale=False)` is "all
+    but the top" (Mu and Viswanath, ICLR 2018).
     """
 
     mean_: np.ndarray  # (d,)
@@ -311,5 +279,5 @@ class Whitening:
         return self
 
     def transform(self, vectors: np.ndarray) -> np.ndarray:
-        """Return (n, k) float32 rows of length 1, for the vectors of `fit` or for new ones."""
+        """Whitened vectors, (n, k) float32 rows of length 1."""
         return unit_rows((np.asarray(vectors, dtype=float) - self.mean_) @ self.matrix_).astype(np.float32)

@@ -30,22 +30,11 @@ from llmrec_lite.language.yes_no import YesNoClassifier as YesNoClassifier
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(TrainConfig):
-    """How to fine-tune; the rest of the settings is explained in `TrainConfig`.
+    """Settings of fine-tuning, besides those of `TrainConfig`."""
 
-    LoRA and a head bear 100 times the learning rate that full fine-tuning does.
-
-    Args:
-        n_epochs: passes over the training examples; a part of one is allowed.
-        max_steps: updates of the weights, instead of n_epochs.
-        warmup: share of the steps in which the rate rises; then it falls along a cosine to 0.
-
-    Raises:
-        ValueError: a value is out of its range.
-    """
-
-    n_epochs: float = 3
-    max_steps: int | None = None
-    warmup: float = 0.1
+    n_epochs: float = 3  # may be a part of one
+    max_steps: int | None = None  # instead of n_epochs
+    warmup: float = 0.1  # share of the steps in which the rate rises; then it falls along a cosine to 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,7 +42,7 @@ class FinetuneConfig(TrainConfig):
             raise SettingError(f"warmup={self.warmup} is a share of the steps: it must lie between 0 and 1")
 
     def steps(self, n: int) -> int:
-        """Return how many steps n training examples take."""
+        """Number of steps for n training examples."""
         return self.max_steps or ceil(self.n_epochs * n / min(self.batch_size, n))
 
 
@@ -67,24 +56,19 @@ def finetune(
     *,
     on_step: Callable[[int, TrainingHistory], bool | None] | None = None,
 ) -> TrainingHistory:
-    """Train what requires grad in a model by `train_model`; it is moved to the device and left in evaluation mode.
+    """Fine-tuning by `train_model`; the model is moved to the device and left in evaluation mode.
 
     Args:
-        model: a module with `loss(examples)`, the mean loss as a scalar, such as `TextClassifier`. Where it has
-            `after_step(step)`, that is called after each update, before the gradients are cleared.
+        model: a module with `loss(examples)`, the mean loss as a scalar, such as `TextClassifier`.
         train: examples, in a form that the model's `loss` takes lists of. Different ones must have a different `repr`.
         valid: examples to measure the loss on, or None.
-        config: how to train.
-        checkpoint: folder of checkpoints to go on from. (AdaLoRA keeps averages elsewhere, so with it not exactly.)
+        config: settings.
+        checkpoint: folder of checkpoints to resume from. (AdaLoRA keeps averages elsewhere, so with it not exactly.)
         progress: show a progress bar.
         on_step: called with (steps done, history) after each step; return True to stop.
 
-    Returns:
-        What happened, the part before a restart included.
-
     Raises:
-        ValueError: there is no example, nothing to train, or a setting that the model does not know.
-        ModelFileError, FloatingPointError, MemoryError: as `train_model`.
+        SettingError, ModelFileError, DivergedError, OutOfMemoryError: as `train_model`.
     """
     n = len(train)
     if not n or (valid is not None and not len(valid)):

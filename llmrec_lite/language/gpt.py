@@ -1,8 +1,4 @@
-"""Chapter 7: a whole modern language model in one file, small enough to read and good enough to talk.
-
-This is the decoder of the Llama family: what the Transformer of 2017 (`attention.py`) has become. Four things
-are new: `RMSNorm`, rotary positions, key-value heads that several query heads share, and a gated feed-forward
-layer (`SwiGLU`). `GPT.from_pretrained("smollm2")` puts the real weights of SmolLM2-135M-Instruct into it.
+"""Chapter 7: the decoder of the Llama family.
 
 Letters in shapes: n texts, t tokens, d = dim numbers in a state, h heads of c = d / h numbers, g key-value heads.
 """
@@ -33,11 +29,7 @@ Store = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # takes new keys and 
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The sizes of a model.
-
-    Raises:
-        ValueError: heads do not divide dim evenly, or kv_heads do not divide heads.
-    """
+    """Sizes of a model."""
 
     vocab_size: int  # tokens are 0 .. vocab_size - 1
     dim: int = 128  # numbers in a state
@@ -59,7 +51,7 @@ class GPTConfig:
 
 
 class RMSNorm(nn.Module):
-    """Divide a state by its root mean square: layer normalization without the mean (Zhang and Sennrich 2019)."""
+    """Root mean square normalization: layer normalization without the mean (Zhang and Sennrich 2019)."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -71,7 +63,7 @@ class RMSNorm(nn.Module):
 
 
 def rotary_angles(config: GPTConfig) -> tuple[Tensor, Tensor]:
-    """Return the cosines and sines (max_length, c) by which each position turns each pair of numbers.
+    """Cosines and sines (max_length, c) by which each position turns each pair of numbers.
 
     Pair i turns by position / theta^(2i/c): Su et al., "RoFormer", 2021, section 3.2.2.
     """
@@ -83,10 +75,7 @@ def rotary_angles(config: GPTConfig) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn queries or keys (n, h, t, c) by the angles (t, c) of their positions.
-
-    For a given query and key, their dot product depends on the difference of their positions only.
-    """
+    """Queries or keys (n, h, t, c) turned by the angles (t, c) of their positions."""
     return x * cos + torch.cat(x.chunk(2, -1)[::-1], -1) * sin
 
 
@@ -150,15 +139,11 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """A causal language model: tokens (n, t) -> logits of the token after each, (n, t, vocab).
+    """Causal language model: tokens (n, t) -> logits of the token after each, (n, t, vocab).
 
-    Texts of one batch are padded at the end, with any token: no token sees what comes after it.
-
-    Args:
-        config: the sizes.
-        seed: of the first weights, normal with deviation 0.02, and 0.02 / sqrt(2 layers) for what is added to
-            the states (Radford et al. 2019, GPT-2); None leaves them empty, to be loaded.
-        tokenizer: needed only for text in and text out.
+    Texts of one batch are padded at the end, with any token. The first weights are normal with deviation 0.02, and
+    0.02 / sqrt(2 layers) for what is added to the states (Radford et al. 2019, GPT-2); seed=None leaves them empty.
+    A tokenizer is needed only for text in and text out.
     """
 
     cos: Tensor
@@ -188,9 +173,7 @@ class GPT(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = "smollm2") -> Self:
-        """Load a model of the Llama family: "smollm2", a folder, or the id of a model on the Hugging Face hub.
-
-        The folder holds config.json, model.safetensors (or shards with their index) and tokenizer.json.
+        """Pre-trained model of the Llama family: "smollm2", a folder as on the Hugging Face hub, or an id there.
 
         Raises:
             ModelFileError: there is no such model, it is of another kind, or its files are damaged or do not fit.
@@ -205,11 +188,7 @@ class GPT(nn.Module):
         pretrained.write_model(Path(folder), vars(self.config), self.state_dict(), self.tokenizer)
 
     def states(self, tokens: Tensor, cache: KVCache | None = None, maps: list[Tensor] | None = None) -> Tensor:
-        """Return the last states (n, t, d) of tokens (n, t); with a cache, tokens are those not yet read.
-
-        Raises:
-            ValueError: the text is longer than max_length or the cache.
-        """
+        """Last states (n, t, d) of tokens (n, t); with a cache, tokens are those not yet read."""
         start, t = (cache.length if cache else 0), tokens.shape[1]
         room = cache.keys.shape[3] if cache else self.config.max_length
         if start + t > min(room, self.config.max_length):
@@ -229,16 +208,16 @@ class GPT(nn.Module):
         return F.linear(states, (self.head or self.embed).weight)
 
     def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Return the logits of the next token at every position, (n, t, vocab); see `states`."""
+        """Logits of the next token at every position, (n, t, vocab)."""
         return self.logits(self.states(tokens, cache))
 
     def log_probabilities(self, tokens: Tensor) -> Tensor:
-        """Return ln p(token s+1 | tokens up to s), (n, t - 1); perplexity is exp of minus their mean."""
+        """Log-probabilities ln p(token s+1 | tokens up to s), (n, t - 1)."""
         return self(tokens[:, :-1]).log_softmax(-1).gather(2, tokens[:, 1:, None])[..., 0]
 
     @torch.inference_mode()
     def attention_maps(self, prompt: str | Sequence[int]) -> Tensor:
-        """Return who looks at whom: (layers, h, t, t), each row the weights of one token on those up to it."""
+        """Attention weights (layers, h, t, t), each row those of one token on the tokens up to it."""
         maps: list[Tensor] = []
         self.states(torch.tensor([encode_prompt(self, prompt)], device=self.embed.weight.device), maps=maps)
         return torch.cat(maps)

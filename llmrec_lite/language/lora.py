@@ -1,9 +1,4 @@
-"""Chapter 10: LoRA, low-rank adaptation of frozen weight matrices.
-
-Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022: W x becomes W x + (alpha / r) B A x with
-B (out, r) and A (r, in), so r (in + out) numbers learn instead of in * out. B begins as zero, so at first nothing
-changes.
-"""
+"""Chapter 10: LoRA, low-rank adaptation of frozen weight matrices (Hu et al., ICLR 2022)."""
 
 from __future__ import annotations
 
@@ -28,19 +23,11 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class LoRALinear(nn.Module):
-    """A linear layer that is frozen, and a correction of low rank that learns.
+    """Linear layer that is frozen, with a correction of low rank that learns.
 
-    y = W x + b + (alpha / rank) B A dropout(x), equation 3 of the paper. Shapes: (..., in) -> (..., out).
-
-    Args:
-        linear: the layer; its weights are frozen, and shared, not copied.
-        rank: r, at most what the matrix can have.
-        alpha: strength of the correction; with alpha / rank, another rank does not ask for another learning rate.
-        dropout: share of the inputs of A that are dropped in training.
-        seed: of A, uniform as `nn.Linear` begins (He et al. 2015, with a = sqrt(5)), which is what `peft` takes.
-
-    Raises:
-        ValueError: the rank is out of its range.
+    y = W x + b + (alpha / rank) B A dropout(x), equation 3 of Hu et al., "LoRA: Low-Rank Adaptation of Large Language
+    Models", ICLR 2022, with B (out, rank), at first zero, and A (rank, in), uniform (He et al. 2015, a = sqrt(5)), as
+    in `peft`. Shapes: (..., in) -> (..., out). The weights of `linear` are shared, not copied.
     """
 
     def __init__(
@@ -65,7 +52,7 @@ class LoRALinear(nn.Module):
 
     @torch.no_grad()
     def merge(self) -> nn.Linear:
-        """Return a plain layer with the weights W + (alpha / rank) B A: what was learned costs nothing any more."""
+        """Plain layer with the weights W + (alpha / rank) B A."""
         options = {"device": self.linear.weight.device, "dtype": self.linear.weight.dtype}
         merged = nn.Linear(self.linear.in_features, self.linear.out_features, self.linear.bias is not None, **options)
         merged.weight.copy_(self.linear.weight + self.alpha / self.rank * self.B @ self.A)
@@ -82,21 +69,18 @@ def add_lora(
     dropout: float = 0.0,
     seed: int = 0,
 ) -> Model:
-    """Freeze a model and put a `LoRALinear` around each of its linear layers that is named; the model is changed.
+    """Same model, frozen, with a `LoRALinear` around each of its linear layers that is named.
 
     Args:
         model: any module.
         targets: last parts of names: "query" means "layers.0.query" and "query", and not "my_query".
-        rank: see `LoRALinear`, as are the next two.
-        alpha: see there.
-        dropout: see there.
-        seed: of all matrices A, each of which gets randomness of its own.
-
-    Returns:
-        The same model.
+        rank: see `LoRALinear`, as for alpha and dropout.
+        alpha: numerator of the scale.
+        dropout: of the inputs of A.
+        seed: of all matrices A.
 
     Raises:
-        ValueError: a target is the name of no linear layer, or a rank is too large for a layer.
+        SettingError: a target is the name of no linear layer, or a rank is too large for a layer.
     """
     if isinstance(targets, str) or not targets:
         raise SettingError(f'targets must be a list of names such as ["query", "value"], not {targets!r}')
@@ -125,7 +109,7 @@ def _linear(model: nn.Module, name: str) -> nn.Linear:
 
 
 def merge_lora(model: nn.Module) -> nn.Module:
-    """Replace every `LoRALinear` by the plain layer it has become; the model is changed and returned."""
+    """Same model with every `LoRALinear` replaced by the plain layer it has become."""
     if isinstance(model, LoRALinear):
         return model.merge()
     for name, module in list(model.named_modules()):
@@ -135,20 +119,20 @@ def merge_lora(model: nn.Module) -> nn.Module:
 
 
 def trainable_parameters(model: nn.Module) -> tuple[int, int]:
-    """Return how many numbers learn and how many there are; tied weights count once."""
+    """Numbers of trainable and of all parameters; tied weights count once."""
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return sum(n for n, learns in sizes if learns), sum(n for n, _ in sizes)
 
 
 def adapter_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return what was learned on top of a frozen model, by name: the A and B, and whatever else requires grad."""
+    """Learned weights on top of a frozen model, by name: the A and B, and whatever else requires grad."""
     ours = {f"{path}.{x}".lstrip(".") for path, m in model.named_modules() if isinstance(m, LoRALinear) for x in "AB"}
     # AdaLoRA of `peft` counts its ranks in a weight that no gradient reaches.
     return {n: p.detach() for n, p in model.named_parameters() if n in ours or p.requires_grad or ".ranknum." in n}
 
 
 def base_fingerprint(model: nn.Module) -> str:
-    """Return 16 hexadecimal digits that identify the frozen weights of this model."""
+    """Fingerprint of the frozen weights of a model: 16 hexadecimal digits."""
     learned, digest = adapter_state(model), hashlib.sha256()
     for name, p in sorted(model.named_parameters()):
         if name in learned:
@@ -163,15 +147,10 @@ def _alphas(model: nn.Module) -> dict[str, float]:
 
 
 def save_adapter(model: nn.Module, path: str | Path, settings: dict[str, Any] | None = None) -> None:
-    """Write what was learned, `adapter_state`, to a safetensors file; it gets its name when it is whole.
-
-    Args:
-        model: with a LoRA, or any whose frozen weights can be had elsewhere.
-        path: of the file.
-        settings: JSON values to keep with it.
+    """Write `adapter_state` to a safetensors file, with settings as JSON.
 
     Raises:
-        ValueError: nothing in the model learns.
+        SettingError: nothing in the model learns.
         ModelFileError: the file cannot be written.
     """
     path, state = Path(path), adapter_state(model)
@@ -186,7 +165,7 @@ def save_adapter(model: nn.Module, path: str | Path, settings: dict[str, Any] | 
 
 
 def read_adapter(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a file of `save_adapter`, and what it says about itself: base, alpha, settings.
+    """Tensors of a file of `save_adapter`, and its metadata: base, alpha, settings.
 
     Raises:
         ModelFileError: the file is missing, damaged, or of another kind.
@@ -205,11 +184,10 @@ def read_adapter(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 @torch.no_grad()
 def load_adapter(model: Model, path: str | Path) -> Model:
-    """Put a file of `save_adapter` into a model that was prepared in the same way; it is changed only if all fits.
+    """Same model with the weights of a file of `save_adapter`; it is changed only if all fits.
 
     Raises:
-        ModelFileError: the file is missing or damaged, or was learned on another base model, with another rank,
-            alpha or other layers.
+        ModelFileError: the file is missing, damaged, or of another base model, rank, alpha or choice of layers.
     """
     tensors, about = read_adapter(path)
     state = adapter_state(model)

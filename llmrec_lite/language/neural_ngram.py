@@ -15,7 +15,7 @@ from llmrec_lite.language.ngram import Context, NgramModel, context_pairs
 
 
 class NgramNet(nn.Module):
-    """Embed the words of the context, join them, one hidden layer, and score every word.
+    """Neural n-gram network: embedded words of the context, one hidden layer, a score for every word.
 
     z = W_2 tanh(W_1 [e_1; ...; e_(order-1)] + b_1) + b_2, equation (6.5). Bengio, Ducharme, Vincent and Jauvin,
     "A Neural Probabilistic Language Model", JMLR 3, 2003, equation 1, without its direct connections.
@@ -32,15 +32,15 @@ class NgramNet(nn.Module):
         self.out = nn.Linear(hidden, n_words)
 
     def forward(self, contexts: Tensor) -> Tensor:
-        """Return the logits of the next word."""
+        """Logits of the next word."""
         return self.out(self.drop(torch.tanh(self.hidden(self.embed(contexts).flatten(1)))))
 
 
 class NeuralNgram(NgramModel):
-    """An n-gram model with a network instead of a table, trained by cross-entropy.
+    """Neural n-gram model of order 2 or more, trained by cross-entropy.
 
     Args:
-        order: n of the n-gram, at least 2.
+        order: n of the n-gram.
         dim: length of a word's embedding.
         hidden: width of the hidden layer.
         n_epochs: passes over the words.
@@ -48,7 +48,7 @@ class NeuralNgram(NgramModel):
         dropout: of the hidden layer.
         batch_size: words a step.
         min_count: rarer words become unknown.
-        seed: of the start and the order of training.
+        seed: of initial weights and order.
         device: "auto", "cpu", "cuda".
         on_epoch: called with (epoch, model) after each pass; return True to stop.
     """
@@ -95,20 +95,14 @@ class NeuralNgram(NgramModel):
         self.net_.eval()
 
     def similar(self, word: str, k: int = 5) -> list[str]:
-        """Return the k words with the largest cosine between their rows of W_2: they follow like contexts.
-
-        Raises:
-            KeyError: the word is unknown.
-        """
-        if word not in self.index_:
-            raise KeyError(f"{word!r} is not among the {len(self.words_):,} words of the model")
+        """The k words with the largest cosine between their rows of W_2: they follow like contexts."""
         vectors = F.normalize(self.net_.out.weight.detach(), dim=1)
         cosines = vectors @ vectors[self.index_[word]]
         cosines[[0, 1, self.index_[word]]] = -torch.inf  # not the end, the unknown word or the word itself
         return [str(self.words_[i]) for i in cosines.topk(k).indices.tolist()]
 
     def _tensors(self, texts: list[list[int]]) -> tuple[Tensor, Tensor]:
-        """Return contexts (n, order - 1), filled up with starts on the left, and words (n,)."""
+        """Contexts (n, order - 1), filled up with starts on the left, and words (n,)."""
         pairs = [pair for text in texts for pair in context_pairs(text, self.order)]
         contexts = torch.tensor([self._fill(context) for context, _ in pairs])
         return contexts, torch.tensor([word for _, word in pairs])

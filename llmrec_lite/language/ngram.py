@@ -1,4 +1,4 @@
-"""Chapter 6: language models that count: what comes next, given the last few words.
+"""Chapter 6: n-gram language models.
 
 A sentence is a string, which `text.tokenize` splits into words, or a sequence of any tokens: films will do.
 """
@@ -23,14 +23,10 @@ Counts = dict[Context, dict[int, float]]  # what followed each context, and how 
 
 
 class NgramModel(ABC):
-    """What all models here share: a vocabulary, contexts of at most order - 1 words, perplexity.
+    """N-gram language model: a vocabulary, contexts of at most order - 1 words, perplexity.
 
-    Word 0 is the end of a sentence and word 1 stands for every unknown word, which is one that was seen fewer
-    than `min_count` times. The start of a sentence is a context and never predicted.
-
-    Args:
-        order: n of the n-gram, the word itself and the n - 1 before it.
-        min_count: rarer words become unknown. Perplexities compare only between equal vocabularies.
+    Word 0 is the end of a sentence and word 1 stands for every unknown word, seen fewer than `min_count` times.
+    The start of a sentence is a context and never predicted. Perplexities compare only between equal vocabularies.
     """
 
     def __init__(self, order: int, min_count: int = 1) -> None:
@@ -39,11 +35,7 @@ class NgramModel(ABC):
         self.order, self.min_count = order, min_count
 
     def fit(self, sentences: Iterable[Sentence]) -> Self:
-        """Learn the vocabulary and the model; return the model itself.
-
-        Raises:
-            ValueError: there is no sentence with a word.
-        """
+        """Learn the vocabulary and the model; return the model itself."""
         texts = [_words(sentence) for sentence in sentences]
         counts = Counter(word for text in texts for word in text)
         if not counts:
@@ -56,27 +48,20 @@ class NgramModel(ABC):
         return self
 
     def probability(self, word: Hashable, context: Sentence = ()) -> float:
-        """Return p(word | context); of the context only the last order - 1 words count."""
+        """Probability p(word | context); of the context only the last order - 1 words count."""
         return float(self.distribution(context)[self.index_.get(word, 1)])
 
     def distribution(self, context: Sentence = ()) -> np.ndarray:
-        """Return p(word | context) for all of `words_`, shape (n_words,), sum 1.
-
-        A context shorter than order - 1 is taken to be the beginning of a sentence.
-        """
+        """Distribution p(word | context) over `words_`, (n_words,); a short context is the beginning of a sentence."""
         ids = self._encode(_words(self._fitted(context)))[:-1]
         return self._distribution(tuple(ids[-(self.order - 1) :]) if self.order > 1 else ())
 
     def log_probability(self, sentence: Sentence) -> np.ndarray:
-        """Return ln p of every word of the sentence and of its end, shape (words + 1,)."""
+        """Ln p of every word of the sentence and of its end, (words + 1,)."""
         return self._log_probabilities([self._encode(_words(self._fitted(sentence)))])
 
     def perplexity(self, sentences: Iterable[Sentence]) -> float:
-        """Return exp of the mean of -ln p over all words and sentence ends, equation (6.4).
-
-        Raises:
-            ValueError: there is no sentence.
-        """
+        """Perplexity: exp of the mean of -ln p over all words and sentence ends, equation (6.4)."""
         texts = [self._encode(_words(self._fitted(sentence))) for sentence in sentences]
         if not texts:
             raise SettingError("perplexity needs at least one sentence")
@@ -84,7 +69,7 @@ class NgramModel(ABC):
             return float(np.exp(-self._log_probabilities(texts).mean()))
 
     def generate(self, seed: int, prompt: Sentence = (), max_words: int = 30) -> list[Hashable]:
-        """Draw words one by one after `prompt` until the sentence ends; unknown words are not drawn."""
+        """Sampled continuation of `prompt` until the sentence ends, without unknown words."""
         rng, words = np.random.default_rng(seed), list(_words(self._fitted(prompt)))
         for _ in range(max_words):
             p = self.distribution(words)
@@ -101,7 +86,7 @@ class NgramModel(ABC):
 
     @abstractmethod
     def _distribution(self, context: Context) -> np.ndarray:
-        """Return the probabilities after a context of at most order - 1 words, float64."""
+        """Probabilities after a context of at most order - 1 words, float64."""
 
     def _log_probabilities(self, texts: list[list[int]]) -> np.ndarray:
         p = np.array([self._probability(word, c) for text in texts for c, word in context_pairs(text, self.order)])
@@ -121,10 +106,7 @@ class NgramModel(ABC):
 
 
 class AddK(NgramModel):
-    """Pretend that every word was seen k times more often after every context, equation (6.2).
-
-    k = 0 is the maximum of the likelihood: what was not seen is impossible.
-    """
+    """Add-k smoothing, equation (6.2); k = 0 is the maximum of the likelihood."""
 
     def __init__(self, order: int, k: float = 1.0, min_count: int = 1) -> None:
         super().__init__(order, min_count)
@@ -146,20 +128,16 @@ class AddK(NgramModel):
 
 
 class KneserNey(NgramModel):
-    """Interpolated Kneser-Ney: take a discount off every count and give it to the shorter context.
+    """Interpolated Kneser-Ney smoothing.
 
     p(w | c) = max(count(c, w) - D, 0) / count(c) + D types(c) / count(c) * p(w | c without its first word),
-    equation (6.3). Shorter contexts count in how many different places an n-gram was seen, not how often:
-    "Francisco" is frequent, but only after "San". The shortest context falls back on 1 / n_words.
-    Kneser and Ney, "Improved backing-off for m-gram language modeling", ICASSP 1995, equations 2 and 7, in the
-    interpolated form of Chen and Goodman, "An empirical study of smoothing techniques for language modeling",
-    Computer Speech and Language 13, 1999, section 2.7.
+    equation (6.3). Shorter contexts count in how many different places an n-gram was seen, not how often. The shortest
+    context falls back on 1 / n_words. Kneser and Ney, "Improved backing-off for m-gram language modeling", ICASSP
+    1995, equations 2 and 7, in the interpolated form of Chen and Goodman, "An empirical study of smoothing techniques
+    for language modeling", Computer Speech and Language 13, 1999, section 2.7.
 
-    Args:
-        order: n of the n-gram.
-        discount: D in (0, 1]; None estimates it for each length as n1 / (n1 + 2 n2), where n1 and n2 are the
-            numbers of n-grams with counts 1 and 2.
-        min_count: rarer words become unknown.
+    `discount` is D in (0, 1]; None estimates it for each length as n1 / (n1 + 2 n2), where n1 and n2 are the numbers
+    of n-grams with counts 1 and 2.
     """
 
     def __init__(self, order: int, discount: float | None = None, min_count: int = 1) -> None:
@@ -216,7 +194,7 @@ class KneserNey(NgramModel):
 
 
 def count_ngrams(texts: Iterable[Sequence[int]], order: int) -> Counts:
-    """Count which word follows which context of order - 1 words, fewer at the start of a text."""
+    """Counts of the words after each context of order - 1 words, fewer at the start of a text."""
     counts: Counts = defaultdict(lambda: defaultdict(int))
     for text in texts:
         for context, word in context_pairs(text, order):
@@ -225,7 +203,7 @@ def count_ngrams(texts: Iterable[Sequence[int]], order: int) -> Counts:
 
 
 def context_pairs(text: Sequence[int], order: int) -> list[tuple[Context, int]]:
-    """Return (context of at most order - 1 words, word) for every word after the start."""
+    """Pairs (context of at most order - 1 words, word) for every word after the start."""
     return [(tuple(text[max(0, i - order + 1) : i]), text[i]) for i in range(1, len(text))]
 
 
@@ -236,13 +214,7 @@ def _words(sentence: Sentence) -> Sequence[Hashable]:
 def perplexity_interval(
     log_probabilities: Sequence[np.ndarray], seed: int = 0, resamples: int = 1000
 ) -> tuple[float, float]:
-    """Return the 95% interval of the perplexity: percentiles of a bootstrap over sentences.
-
-    Args:
-        log_probabilities: ln p of the words of each sentence, as `log_probability` gives them.
-        seed: of the bootstrap.
-        resamples: how often the sentences are drawn anew.
-    """
+    """95% bootstrap interval of the perplexity, over sentences, from what `log_probability` gives for each."""
     sums = np.array([[p.sum(), len(p)] for p in log_probabilities])
 
     def log_perplexity(counts: np.ndarray) -> np.ndarray:

@@ -19,22 +19,11 @@ IGNORE = -100  # the target of a position that is not to be predicted
 
 
 def pack(token_lists: Iterable[Sequence[int]], length: int, end_id: int) -> Tensor:
-    """Join the documents, an end token after each, and cut the stream into rows.
+    """Rows of a stream of documents, an end token after each, (n, length + 1) int64.
 
     Row i holds tokens i * length .. (i + 1) * length of the stream, so that the last token of a row is the first
-    of the next. With all but the last as inputs and all but the first as targets, every kept token
-    but the first is predicted exactly once. What does not fill a row at the end is dropped.
-
-    Args:
-        token_lists: documents as lists of ids.
-        length: tokens that a model reads at once.
-        end_id: of the token between documents.
-
-    Returns:
-        (n, length + 1) int64.
-
-    Raises:
-        ValueError: too few tokens for one row.
+    of the next: as inputs and targets, every kept token but the first is predicted exactly once. What does not fill a
+    row at the end is dropped.
     """
     stream = np.fromiter(chain.from_iterable(chain(tokens, (end_id,)) for tokens in token_lists), np.int64)
     if len(stream) <= length:
@@ -46,10 +35,7 @@ def pack(token_lists: Iterable[Sequence[int]], length: int, end_id: int) -> Tens
 
 
 def batch_rows(n: int, batch_size: int, seed: int, step: int) -> Tensor:
-    """Return the (batch_size,) row numbers of a step: every row once an epoch, each epoch in an order of its own.
-
-    It is computed from (seed, step) alone: a training that goes on at step 1,000 needs no memory of the 999 before.
-    """
+    """Row numbers of a step, (batch_size,): every row once an epoch, in an order that follows from seed and epoch."""
     position = torch.arange(step * batch_size, (step + 1) * batch_size)
     epoch = position // n
     return torch.cat([_order(n, seed, e)[position[epoch == e] % n] for e in epoch.unique().tolist()])
@@ -68,16 +54,15 @@ def mask_tokens(
     generator: torch.Generator,
     rate: float = 0.15,
 ) -> tuple[Tensor, Tensor]:
-    """Hide tokens as BERT does: of a share `rate`, 80% become the mask, 10% a random token, 10% stay.
+    """Masking of BERT: of a share `rate` of tokens, 80% become the mask, 10% a random token, 10% stay.
 
-    A model cannot know which of the tokens it sees are true, so it has to represent all of them. Devlin et
-    al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019, section 3.1.
+    Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers", NAACL 2019, section 3.1.
 
     Args:
         tokens: (n, t) int64.
-        mask_id: of the mask token.
+        mask_id: mask token.
         vocab_size: tokens are 0 .. vocab_size - 1.
-        special_ids: are never chosen, nor put in at random; the mask never is either.
+        special_ids: never chosen, nor put in at random, as the mask.
         generator: of the CPU; the same one gives the same masks on every device.
         rate: share of the other tokens that is chosen.
 
@@ -104,11 +89,7 @@ class MaskedLM(nn.Module):
     Shapes: tokens (n, t) -> logits (n, t, vocab). Devlin et al. 2019; the tying is from Press and Wolf, "Using
     the Output Embedding to Improve Language Models", EACL 2017.
 
-    Args:
-        encoder: tokens (n, t), mask -> states (n, t, d); its `embed` is the (vocab, d) embedding.
-        dim: length of the states.
-        vocab: number of tokens.
-        seed: of the initial weights of the small layer.
+    `encoder` maps tokens (n, t) and a mask to states (n, t, d); its `embed` is the (vocab, d) embedding.
     """
 
     def __init__(self, encoder: nn.Module, dim: int, vocab: int, seed: int = 0) -> None:
@@ -120,14 +101,13 @@ class MaskedLM(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocab))
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the logits; `mask` goes to the encoder."""
-        return F.linear(
-            self.mlm_head(self.encoder(tokens, mask)), self.encoder.get_parameter("embed.weight"), self.bias
-        )
+        """Logits; `mask` goes to the encoder."""
+        states = self.mlm_head(self.encoder(tokens, mask))
+        return F.linear(states, self.encoder.get_parameter("embed.weight"), self.bias)
 
 
 def loss_sum(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the summed cross-entropy in nats of logits (n, t, vocab) against targets (n, t), -100 left out."""
+    """Summed cross-entropy in nats of logits (n, t, vocab) and targets (n, t), -100 left out."""
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="sum")
 
 
@@ -139,17 +119,9 @@ def mean_loss(
     batch_size: int,
     precision: AbstractContextManager[object] | None = None,
 ) -> float:
-    """Return the loss in nats a predicted token, without dropout; the model's mode stays what it was.
+    """Loss in nats a predicted token of inputs (n, t) and targets (n, t), without dropout.
 
-    Args:
-        model: tokens (n, t) -> logits (n, t, vocab).
-        inputs: (n, t).
-        targets: (n, t), -100 where nothing is to be predicted.
-        batch_size: rows at once.
-        precision: an autocast to run the model in.
-
-    Raises:
-        MemoryError: memory is out.
+    The model maps tokens (n, t) to logits (n, t, vocab) and keeps its mode; `precision` is an autocast to run it in.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
@@ -164,11 +136,5 @@ def mean_loss(
 
 
 def perplexity(model: nn.Module, rows: Tensor, batch_size: int = 32) -> float:
-    """Return the perplexity of each row's next tokens, exp(mean loss).
-
-    Args:
-        model: tokens (n, t) -> logits (n, t, vocab), causal.
-        rows: (n, length + 1) from `pack`.
-        batch_size: rows at once.
-    """
+    """Perplexity of a causal model, exp(mean loss), on rows (n, length + 1) of `pack`."""
     return torch.tensor(mean_loss(model, rows[:, :-1], rows[:, 1:], batch_size), dtype=torch.float64).exp().item()

@@ -23,7 +23,7 @@ SYSTEM = "You know films and people. Answer with one word: Yes or No."
 
 @dataclass(frozen=True, kw_only=True)
 class Preference(Example):
-    """Does the user with these likes and dislikes like the candidate? Its `text` is written from the parts."""
+    """Question whether a user with these likes and dislikes likes the candidate; `text` is written from the parts."""
 
     text: str = ""
     liked: tuple[str, ...] = ()  # titles, most recent first
@@ -54,7 +54,7 @@ def _chat(liked: Sequence[str], disliked: Sequence[str], candidate: str) -> str:
 
 
 def describe(item: Mapping[str, Any], genres: bool = True) -> str:
-    """Return "Title (year), Genre, Genre" as far as it is known, in a form that may stand in a list."""
+    """Description "Title (year), Genre, Genre", as far as it is known, in a form that may stand in a list."""
     known = item.get("genres") if genres else ""
     names = [name for name in ("" if pd.isna(known) else str(known)).split("|") if name and name != "unknown"]
     return normalize_text(", ".join([film_label(str(item["title"]), item.get("year")), *names])).replace(";", ",")
@@ -70,67 +70,30 @@ def _split(history: Sequence[tuple[str, float]], most: int) -> dict[str, Any]:
     }
 
 
-def preference_text(history: Sequence[tuple[str, float]], item_text: str, most: int = 10, style: Style = "text") -> str:
-    """Write the question whether a user likes an item.
-
-    Args:
-        history: titles and ratings, in order of time.
-        item_text: the candidate.
-        most: so many of the most recent titles are given, liked (rated 4 or more) and disliked together, so that
-            their shares are the user's.
-        style: "text" for an encoder, candidate first; "chat" for a chat model, question last.
-    """
-    return Preference(candidate=item_text, style=style, **_split(history, most)).text
-
-
-def preference_examples(
-    history: Dataset,
-    asked: Dataset,
-    most: int = 10,
-    style: Style = "text",
-    only_before: bool = False,
-    genres: bool = False,
-) -> list[Preference]:
-    """Turn ratings into examples; label 1 for a rating of 4 or more, else 0.
+def preference_examples(history: Dataset, asked: Dataset, most: int = 10, style: Style = "text") -> list[Preference]:
+    """Examples from ratings; label 1 for a rating of 4 or more, else 0.
 
     The prompt never holds the answer: the item that is asked about, or another with its title and year, is left
     out of the user's history.
 
     Args:
-        history: what may be known of users, such as train; its order in time is kept.
-        asked: interactions to ask about, one example each, in their order: later ones, or held out, or with
-            only_before those of `history` itself.
-        most: see `preference_text`.
-        style: see there.
-        only_before: use only what has an earlier timestamp than the interaction asked about.
-        genres: give the genres of the titles in the history too; those of the candidate always are.
-
-    Raises:
-        ValueError: the two data sets do not share their users and items.
+        history: known ratings, such as train.
+        asked: interactions to ask about, one example each, in their order: later ones, or held out.
+        most: number of most recent titles in a prompt, liked (rated 4 or more) and disliked together, so that their
+            shares are the user's.
+        style: "text" for an encoder, candidate first; "chat" for a chat model, question last.
     """
     if not (history.items["item_id"].equals(asked.items["item_id"]) and len(history.users) == len(asked.users)):
         raise SettingError("history and asked must be parts of one data set, as a split makes them")
     rows: list[Mapping[str, Any]] = history.items.to_dict("records")
-    labels, titles = history.labels().tolist(), [describe(row, genres) for row in rows]
-    order = history.time_order
-    table = zip(
-        history.user_index[order],
-        history.item_index[order],
-        history.ratings[order],
-        history.interactions["timestamp"].to_numpy()[order],
-        strict=True,
-    )
-    histories: dict[int, list[tuple[int, float, int]]] = {}
-    for user, item, rating, time in table:
-        histories.setdefault(int(user), []).append((int(item), float(rating), int(time)))
+    labels, titles = history.labels().tolist(), [describe(row, genres=False) for row in rows]
+    histories: dict[int, list[tuple[int, float]]] = {}
+    for place in history.time_order:
+        seen = histories.setdefault(int(history.user_index[place]), [])
+        seen.append((int(history.item_index[place]), float(history.ratings[place])))
     examples = []
-    times = asked.interactions["timestamp"].to_numpy()
-    for user, item, rating, time in zip(asked.user_index, asked.item_index, asked.ratings, times, strict=True):
-        known = [
-            (titles[i], r)
-            for i, r, t in histories.get(int(user), ())
-            if labels[i] != labels[item] and (t < time or not only_before)
-        ]
+    for user, item, rating in zip(asked.user_index, asked.item_index, asked.ratings, strict=True):
+        known = [(titles[i], r) for i, r in histories.get(int(user), ()) if labels[i] != labels[item]]
         examples.append(
             Preference(
                 label=float(rating >= LIKED),
@@ -147,20 +110,17 @@ def preference_examples(
 def preference_split(
     dataset: Dataset, asked: int = 4, most: int = 10, style: Style = "text", seed: int = 0
 ) -> tuple[Dataset, list[Preference], list[Preference], list[Preference]]:
-    """Ask about the last ratings of each user, given the ones before; train, validation and test have other users.
+    """Examples of the last ratings of each user, given the ones before; train, validation and test have other users.
 
     Args:
         dataset: ratings, with titles; users with fewer than asked + 1 ratings are left out.
-        asked: so many of each user's last ratings are asked about.
-        most: see `preference_text`.
-        style: see there.
-        seed: of who is in which part: 70, 10 and 20 of 100 users.
+        asked: number of last ratings of each user to ask about.
+        most: see `preference_examples`, as for style.
+        style: "text" or "chat".
+        seed: of the parts: 70, 10 and 20 of 100 users.
 
     Returns:
         The ratings of the users of train, for `item_rate`, and the examples of train, validation and test.
-
-    Raises:
-        ValueError: too few users for three parts.
     """
     history, last = leave_last_out(dataset, asked)
     if dataset.n_users < 10:
@@ -174,15 +134,9 @@ def preference_split(
 
 
 def augment(examples: Sequence[Preference], seed: int, drop: float = 0.3) -> list[Preference]:
-    """Data augmentation of the prompts: titles in another order, a share dropped; labels are kept.
+    """Data augmentation of the prompts: titles in another order, each dropped with probability `drop`.
 
-    Args:
-        examples: of `preference_examples`.
-        seed: another one augments differently.
-        drop: probability that a title is left out. One title at least stays, where there was one.
-
-    Raises:
-        ValueError: drop is not in [0, 1).
+    Labels are kept, and one title at least, where there was one.
     """
     if not 0 <= drop < 1:
         raise SettingError(f"drop={drop} must lie between 0 and 1, 1 not included")
@@ -198,12 +152,9 @@ def augment(examples: Sequence[Preference], seed: int, drop: float = 0.3) -> lis
 
 
 def item_rate(train: Dataset, examples: Sequence[Example], strength: float = 5.0) -> np.ndarray:
-    """Predict by the item alone: its share of likes in train, drawn to the share of all, (n,) between 0 and 1.
+    """Item baseline: the item's share of likes in train, shrunk to the share of all, (n,) between 0 and 1.
 
-    (likes + strength * share of all) / (ratings + strength), so an item without ratings gets the share of all.
-
-    Raises:
-        ValueError: an example is about no item.
+    (likes + strength * share of all) / (ratings + strength).
     """
     items = np.array([e.item for e in examples], dtype=int)
     if (items < 0).any():
@@ -215,5 +166,5 @@ def item_rate(train: Dataset, examples: Sequence[Example], strength: float = 5.0
 
 
 def like_share(examples: Sequence[Preference], strength: float = 1.0, prior: float = 0.5) -> np.ndarray:
-    """Predict by the prompt's own share of likes: (liked + strength * prior) / (titles given + strength), (n,)."""
+    """User baseline: share of likes in the prompt, (liked + strength * prior) / (titles given + strength), (n,)."""
     return np.array([(len(e.liked) + strength * prior) / (len(e.liked) + len(e.disliked) + strength) for e in examples])

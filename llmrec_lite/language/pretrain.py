@@ -1,8 +1,4 @@
-"""Chapter 8: pre-training, which learns a language from unlabeled text.
-
-`pretrain` serves the causal objective (predict the next token from those before it) and the masked one (predict hidden
-tokens from those around them).
-"""
+"""Chapter 8: pre-training on unlabeled text, causal or masked."""
 
 from __future__ import annotations
 
@@ -17,13 +13,7 @@ from torch import Tensor, nn
 from llmrec_lite.compute import pick_device, random_seed
 from llmrec_lite.errors import SettingError
 from llmrec_lite.language.checkpoint import fingerprint
-from llmrec_lite.language.objectives import (
-    IGNORE,
-    batch_rows,
-    loss_sum,
-    mask_tokens,
-    mean_loss,
-)
+from llmrec_lite.language.objectives import IGNORE, batch_rows, loss_sum, mask_tokens, mean_loss
 from llmrec_lite.language.objectives import MaskedLM as MaskedLM
 from llmrec_lite.language.objectives import pack as pack
 from llmrec_lite.language.objectives import perplexity as perplexity
@@ -35,21 +25,12 @@ _MASK, _VALID = 2, 3  # what randomness is for, besides order and dropout
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(TrainConfig):
-    """How to pre-train; the rest of the settings is explained in `TrainConfig`.
-
-    Args:
-        steps: updates of the weights.
-        warmup: steps in which the learning rate rises.
-        min_learning_rate: where it ends.
-
-    Raises:
-        ValueError: a value is out of its range.
-    """
+    """Settings of pre-training, besides those of `TrainConfig`."""
 
     steps: int = 1000
     batch_size: int = 32
-    warmup: int = 50
-    min_learning_rate: float = 1e-4
+    warmup: int = 50  # steps in which the learning rate rises
+    min_learning_rate: float = 1e-4  # at the last step
     weight_decay: float = 0.1
     valid_every: int = 100
 
@@ -74,27 +55,22 @@ def pretrain(
     special_ids: Sequence[int] = (),
     on_step: Callable[[int, TrainingHistory], bool | None] | None = None,
 ) -> TrainingHistory:
-    """Train a language model by `train_model`; it is moved to the device and left in evaluation mode.
+    """Pre-training by `train_model`; the model is moved to the device and left in evaluation mode.
 
     Args:
         model: tokens (n, t) -> logits (n, t, vocab).
-        train: rows (n, length + 1) from `pack`. "causal" reads all but the last token of a row and predicts all
-            but the first; "masked" reads all length + 1 tokens.
+        train: rows (n, length + 1) from `pack`.
         valid: rows to measure the loss on, with the same masks each time; None for no validation.
-        config: how to train.
-        objective: "causal" or "masked".
-        checkpoint: folder of checkpoints. Where it has one, training goes on from there; a finished one is loaded.
+        config: settings.
+        objective: "causal" predicts the next token, "masked" the hidden tokens of a row, all length + 1 of it.
+        checkpoint: folder of checkpoints to resume from.
         progress: show a progress bar.
-        mask_id: of the mask token, for "masked".
+        mask_id: mask token, for "masked".
         special_ids: tokens that are never hidden, for "masked".
         on_step: called with (steps done, history) after each step; return True to stop.
 
-    Returns:
-        What happened, the part before a restart included.
-
     Raises:
-        ValueError: the objective is unknown, or lacks mask_id.
-        ModelFileError, FloatingPointError, MemoryError: as `train_model`.
+        SettingError, ModelFileError, DivergedError, OutOfMemoryError: as `train_model`.
     """
     if objective not in ("causal", "masked"):
         raise SettingError(f'objective must be "causal" or "masked", not {objective!r}')

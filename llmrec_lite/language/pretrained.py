@@ -1,8 +1,4 @@
-"""Chapter 7: where a pre-trained model comes from: an asset, a folder of the reader's, or the Hugging Face hub.
-
-Only the asset needs `transformers`, once: it comes as a quantized GGUF file and is unpacked into a folder as the
-hub has it. `llama_files` reads such a folder without.
-"""
+"""Chapter 7: pre-trained models from an asset, a folder, or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -34,10 +30,10 @@ CONVERSION = 1  # raise it when the conversion changes, and old conversions are 
 
 
 def model_folder(name_or_path: str | Path) -> Path:
-    """Return the folder of a model: an asset ("smollm2"), a folder of the reader's, or one fetched from the hub.
+    """Folder of a model: an asset ("smollm2"), a folder, or a model fetched from the hub.
 
     Raises:
-        ModelFileError: there is no such folder, asset or model on the hub, or it cannot be fetched.
+        ModelFileError: there is no such folder or model on the hub, or it cannot be fetched.
     """
     if str(name_or_path) == "smollm2":
         return smollm2_folder()
@@ -61,12 +57,7 @@ def model_folder(name_or_path: str | Path) -> Path:
 
 
 def smollm2_folder() -> Path:
-    """Return the folder of SmolLM2-135M-Instruct as safetensors in float32; convert the asset where it is missing.
-
-    Raises:
-        AssetError: the asset is not there and cannot be fetched.
-        ModelFileError: the conversion cannot be stored.
-    """
+    """Folder of SmolLM2-135M-Instruct as safetensors in float32, converted once from the asset, a GGUF file."""
     cache = assets.cache_dir()
     folder = cache / "smollm2-safetensors"
     if _is_converted(folder):
@@ -96,7 +87,7 @@ def _is_converted(folder: Path) -> bool:
 
 
 def _convert(gguf: Path, target: Path) -> None:
-    """Write the GGUF file as a folder of safetensors: the same numbers, no longer packed in four bits."""
+    """Write the GGUF file as a folder of safetensors: the same numbers, unpacked, which need no `transformers`."""
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -118,7 +109,7 @@ def _convert(gguf: Path, target: Path) -> None:
 
 
 def _write_manifest(target: Path) -> None:
-    """Note from what the files were made and their sizes, so that a cut or outdated conversion is noticed."""
+    """Note the source of the files and their sizes, so that a cut or outdated conversion is noticed."""
     sizes = {file.name: file.stat().st_size for file in target.iterdir()}
     manifest = {"made_from": [assets.ASSETS["smollm2"].sha256, CONVERSION], "bytes": sizes}
     write_json(target / MANIFEST, manifest)
@@ -146,14 +137,14 @@ DERIVED = re.compile(r".*rotary_emb\.inv_freq|lm_head\.weight")
 
 
 def their_name(name: str) -> str:
-    """Return the Llama name of one of our weights: "blocks.3.mlp.up.weight" -> "model.layers.3.mlp.up_proj.weight"."""
+    """Llama name of one of our weights: "blocks.3.mlp.up.weight" -> "model.layers.3.mlp.up_proj.weight"."""
     number = re.search(r"\d+", name)
     pattern = NAMES[re.sub(r"\d+", "*", name)]
     return pattern.replace("*", number[0]) if number else pattern
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object from the folder of a model.
+    """JSON object from the folder of a model.
 
     Raises:
         ModelFileError: the file is missing or damaged.
@@ -170,14 +161,10 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path, make: Callable[..., Config]) -> Config:
-    """Read config.json and make a `GPTConfig` of it.
-
-    Args:
-        folder: of the model.
-        make: called with the fields of a `GPTConfig`; that class itself.
+    """Config of a Llama's config.json; `make` is `GPTConfig`, or takes its fields.
 
     Raises:
-        ModelFileError: the file is missing or damaged, its sizes cannot be, or the model has a part that ours has not.
+        ModelFileError: the file is missing or damaged, or describes a model that ours is not.
     """
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
@@ -223,7 +210,7 @@ def load_weights(folder: Path, model: nn.Module) -> None:
     """Put model.safetensors, or its shards, into a `GPT` as float32.
 
     Raises:
-        ModelFileError: a file is missing or damaged, or tensors are missing, too many or of another shape.
+        ModelFileError: a file is missing or damaged, or does not fit the model.
     """
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     files = [single]
@@ -252,11 +239,7 @@ def load_weights(folder: Path, model: nn.Module) -> None:
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:
-    """Read tokenizer.json; None where there is none, since a model can be used with token ids alone.
-
-    Raises:
-        ModelFileError: the file is damaged.
-    """
+    """Tokenizer of tokenizer.json; None where there is none, since a model can be used with token ids alone."""
     file = folder / "tokenizer.json"
     if not file.exists():
         return None
@@ -271,14 +254,7 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
 def write_model(
     folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], tokenizer: Tokenizer | None
 ) -> None:
-    """Write a model of ours as the folder of a Llama, each file first under a temporary name.
-
-    Args:
-        folder: made where it is missing; files of an older model in it are replaced.
-        config: the fields of a `GPTConfig`.
-        weights: under our names.
-        tokenizer: written where it is given.
-    """
+    """Write the folder of a Llama from the fields of a `GPTConfig` and weights under our names."""
     theirs = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -305,10 +281,7 @@ def write_model(
 
 
 def load_encoder(name_or_path: str | Path) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """Load a tokenizer and a model in float32, ready to be read from, without what follows the last layer.
-
-    Args:
-        name_or_path: "minilm", a folder, or an id of the hub; weights are taken from safetensors only.
+    """Tokenizer and frozen encoder in float32, without a pooler: "minilm", a folder, or an id of the hub.
 
     Raises:
         AssetError: the book's model is not there and cannot be fetched.

@@ -28,11 +28,7 @@ from llmrec_lite.language.pretrained import load_encoder
 
 @dataclass(frozen=True)
 class Example:
-    """A text and what is true of it.
-
-    Raises:
-        ValueError: the text is empty or wrongly decoded, or the label lies outside 0 to 1.
-    """
+    """Text with a label."""
 
     text: str
     label: float = 1.0  # 1 for yes, 0 for no; a share in between is a soft label
@@ -50,13 +46,13 @@ class Example:
 
 
 class StackModel(nn.Module, ABC):
-    """A stack of layers on tokens, then an output. Layers below the lowest that learns are computed once a text.
+    """Stack of layers on tokens, then an output. Layers below the lowest that learns are computed once a text.
 
     These frozen layers run without dropout and in full precision; their states are kept in memory, t d numbers a
-    text (d where no layer learns), until `cache_bytes` are full. What comes later is computed each time.
+    text (d where no layer learns), until `cache_bytes` are full.
 
-    A subclass gives `layers` and `embedding`, and the steps from `_tokens` to `_output`. Letters in shapes: n texts,
-    t tokens, d numbers in a state; a mask (n, t) is True for a token, and None where nothing is padded.
+    Letters in shapes: n texts, t tokens, d numbers in a state; a mask (n, t) is True for a token, and None where
+    nothing is padded.
     """
 
     cache_bytes = 2**30
@@ -73,15 +69,15 @@ class StackModel(nn.Module, ABC):
     @property
     @abstractmethod
     def layers(self) -> nn.ModuleList:
-        """The layers, lowest first."""
+        """Layers, lowest first."""
 
     @property
     @abstractmethod
     def embedding(self) -> nn.Module:
-        """What is below the layers."""
+        """Module below the layers."""
 
     def first_layer(self) -> int:
-        """Return the lowest layer that learns, len(layers) where none does, and -1 where the embedding does."""
+        """Index of the lowest layer that learns, len(layers) where none does, -1 where the embedding does."""
         if any(p.requires_grad for p in self.embedding.parameters()):
             return -1
         learns = (any(p.requires_grad for p in layer.parameters()) for layer in self.layers)
@@ -101,17 +97,13 @@ class StackModel(nn.Module, ABC):
         self._cached_bytes = 0
 
     def forward(self, x: Tensor, mask: Tensor | None, first: int) -> Tensor:
-        """From the states below layer `first`, (n, t, d), or pooled ones (n, d), to outputs (n, ...)."""
-        return self._output(
-            self._pool(self._run(x, mask, max(first, 0), len(self.layers)), mask) if x.dim() == 3 else x
-        )
+        """Outputs (n, ...) from the states below layer `first`, (n, t, d), or pooled ones (n, d)."""
+        if x.dim() == 3:
+            x = self._pool(self._run(x, mask, max(first, 0), len(self.layers)), mask)
+        return self._output(x)
 
     def set_trainable(self, train: str, rank: int, alpha: float, targets: Sequence[str], seed: int) -> None:
-        """Freeze all but "full", "lora", "top<k>" (layers), "lora-top<k>", or nothing ("head").
-
-        Raises:
-            ValueError: another word, or more layers than there are.
-        """
+        """Freeze all but "full", "lora", "top<k>" (layers), "lora-top<k>", or nothing ("head")."""
         if not (match := re.fullmatch(r"head|full|(lora)(?:-top(\d+))?|top(\d+)", train)):
             raise SettingError(f'train must be "head", "full", "lora", "top<k>" or "lora-top<k>", not {train!r}')
         k = int(match[2] or match[3] or len(self.layers))
@@ -133,7 +125,7 @@ class StackModel(nn.Module, ABC):
         return x
 
     def _outputs(self, texts: Sequence[str], keep: bool) -> Tensor:
-        """Return the outputs of texts in their order; equal lengths go together, to save padding."""
+        """Outputs of texts in their order; equal lengths go together, to save padding."""
         device, distinct = next(self.parameters()).device, list(dict.fromkeys(texts))
         if new := [text for text in distinct if text not in self._ids]:
             self._ids.update(zip(new, self._tokens(new), strict=True))
@@ -149,7 +141,7 @@ class StackModel(nn.Module, ABC):
         return torch.cat(outputs)[torch.tensor([row[text] for text in texts], device=device)]
 
     def _below(self, texts: list[str], first: int, keep: bool, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Return the states of texts below layer `first`, padded, or pooled where no layer learns; and their mask."""
+        """States of texts below layer `first`, padded, or pooled where no layer learns; and their mask."""
         if first <= 0:
             ids, mask = self._padded(texts, device)
             with torch.set_grad_enabled(torch.is_grad_enabled() and first < 0):
@@ -180,7 +172,7 @@ class StackModel(nn.Module, ABC):
 
     @torch.no_grad()
     def _read(self, texts: Sequence[str]) -> np.ndarray:
-        """Return outputs as numbers, without dropout; the mode stays what it was, and nothing new is kept."""
+        """Outputs as numbers, without dropout; the mode stays what it was, and nothing new is kept."""
         was_training = self.training
         self.eval()
         try:
@@ -190,7 +182,7 @@ class StackModel(nn.Module, ABC):
 
     @abstractmethod
     def _tokens(self, texts: list[str]) -> list[list[int]]:
-        """Return the token ids of each text."""
+        """Token ids of each text."""
 
     @abstractmethod
     def _embed(self, ids: Tensor) -> Tensor:
@@ -216,7 +208,6 @@ class _EncoderModel(StackModel):
         self,
         name_or_path: str | Path = "minilm",
         pooling: Pooling = "mean",
-        pretrained: bool = True,
         seed: int = 0,
         max_length: int = 128,
         train: str = "head",
@@ -230,13 +221,6 @@ class _EncoderModel(StackModel):
         pool(torch.zeros(1, 1, 1), how=pooling)  # rejects an unknown way
         self.pooling, self.max_length = pooling, max_length
         self._tokenizer, model = cast(Any, load_encoder(name_or_path))
-        if not pretrained:
-            from transformers import AutoModel
-
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                model = AutoModel.from_config(model.config).float().eval()
-            model.pooler = None
         if not hasattr(model, "embeddings") or not hasattr(getattr(model, "encoder", None), "layer"):
             raise SettingError(f"{name_or_path} is a {type(model).__name__}; it must be built like BERT, as RoBERTa is")
         most = min(self._tokenizer.model_max_length, model.config.max_position_embeddings)
@@ -253,7 +237,7 @@ class _EncoderModel(StackModel):
 
     @abstractmethod
     def _make_head(self, d: int, seed: int) -> nn.Module:
-        """Make what stands on the pooled states (n, d)."""
+        """Module on the pooled states (n, d)."""
 
     def _adapt(self, peft_config: Any, seed: int) -> None:
         from peft import get_peft_model
@@ -266,7 +250,7 @@ class _EncoderModel(StackModel):
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The layers of the encoder."""
+        """Layers of the encoder."""
         return self.encoder.encoder.layer
 
     @property
@@ -281,7 +265,7 @@ class _EncoderModel(StackModel):
                 tuner.update_and_allocate(step)
 
     def _regularizer(self) -> Tensor | float:
-        """AdaLoRA's wish for orthogonal matrices (Zhang et al., ICLR 2023, equation 4); 0 for all others."""
+        """Penalty of AdaLoRA for matrices that are not orthogonal (Zhang et al., ICLR 2023, equation 4); 0 else."""
         if not self._tuner or not hasattr(self._tuner[0], "update_and_allocate"):
             return 0.0
         (config,) = self._tuner[0].peft_config.values()
@@ -318,11 +302,10 @@ class _EncoderModel(StackModel):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Return the model that was saved.
+        """Model of a file of `save`.
 
         Raises:
-            ModelFileError: the file is missing, damaged, of another kind, or its base model has changed.
-            ModelFileError: the base model is not there.
+            ModelFileError: the file is missing, damaged or of another kind, or its base model is missing or changed.
         """
         settings = dict(read_adapter(path)[1]["settings"])
         if settings.get("peft_config"):
@@ -339,20 +322,15 @@ class TextClassifier(_EncoderModel):
 
     Args:
         name_or_path: "minilm", a folder of an encoder built like BERT, or an id of the Hugging Face hub.
-        pooling: how tokens become one vector, see `encoder.pool`.
-        pretrained: False takes the same architecture with random weights.
+        pooling: "mean", "cls" or "max", see `encoder.pool`.
         seed: of all that is random at the start.
         max_length: a text is cut after so many tokens.
         train: what learns besides the head: "head" (nothing), "full" (all), "top<k>" (the upper k layers), "lora" (a
             `LoRALinear` in every layer) or "lora-top<k>".
         peft_config: of a `peft` adapter to train instead of `train`: LoraConfig, AdaLoraConfig, IA3Config ...
-        rank: of the LoRA, as are alpha and targets.
-        alpha: see `LoRALinear`.
-        targets: names of the linear layers in a layer, see `add_lora`.
-
-    Raises:
-        ValueError: a bad setting, or an encoder that is not built like BERT.
-        ModelFileError: no model is there.
+        rank: of the LoRA, see `add_lora`, as for alpha and targets.
+        alpha: of the LoRA.
+        targets: of the LoRA.
     """
 
     def _make_head(self, d: int, seed: int) -> nn.Module:
@@ -365,12 +343,12 @@ class TextClassifier(_EncoderModel):
         return self.head(pooled)[:, 0].float()
 
     def loss(self, examples: Sequence[Example]) -> Tensor:
-        """Return the mean cross-entropy in nats of the labels."""
+        """Mean cross-entropy in nats of the labels."""
         logits = self._outputs([e.text for e in examples], keep=True)
         return F.binary_cross_entropy_with_logits(logits, labels(examples, logits)) + self._regularizer()
 
     def predict(self, examples: Sequence[Example]) -> np.ndarray:
-        """Return the probability of yes, (n,) float32; labels play no part."""
+        """Probabilities of yes, (n,) float32."""
         return expit(self._read([e.text for e in examples]))
 
 
@@ -394,11 +372,10 @@ class BiEncoder(_EncoderModel):
         return F.normalize(self.head(pooled).float(), dim=-1)
 
     def loss(self, examples: Sequence[Example]) -> Tensor:
-        """Return the mean of -ln softmax(cosine(text, other of all examples) / 0.05) at the text's own other.
+        """Mean of -ln softmax(cosine(text, other of all examples) / 0.05) at the text's own other.
 
-        InfoNCE (van den Oord et al. 2018) with the rest of the batch for negatives (Henderson et al. 2017), so a
-        batch in pieces has fewer of them: accumulate does not give the update of the whole batch. An example that
-        shares its text or its other is no negative. All examples are taken to belong together.
+        InfoNCE (van den Oord et al. 2018) with the rest of the batch for negatives (Henderson et al. 2017): with
+        `accumulate` there are fewer. An example that shares its text or its other is no negative.
         """
         users, items = self._pairs(examples)
         if wrong := [e for e in examples if e.label < 1]:
@@ -411,13 +388,13 @@ class BiEncoder(_EncoderModel):
         return F.cross_entropy(scores, torch.arange(len(u), device=left.device)) + self._regularizer()
 
     def predict(self, examples: Sequence[Example]) -> np.ndarray:
-        """Return the cosine of text and other, (n,) float32."""
+        """Cosines of text and other, (n,) float32."""
         users, items = self._pairs(examples)
         left, right = np.split(self._read(users + items), 2)
         return (left * right).sum(1)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Return unit vectors, (n, d) float32: an encoder for `TextRecommender`."""
+        """Unit vectors, (n, d) float32: an encoder for `TextRecommender`."""
         return self._read(texts) if len(texts) else np.empty((0, self.encoder.config.hidden_size), np.float32)
 
     @staticmethod
@@ -428,5 +405,5 @@ class BiEncoder(_EncoderModel):
 
 
 def labels(examples: Sequence[Example], like: Tensor) -> Tensor:
-    """Return the labels, (n,), with type and device of another tensor."""
+    """Labels, (n,), with type and device of another tensor."""
     return torch.tensor([e.label for e in examples], dtype=like.dtype, device=like.device)

@@ -1,10 +1,7 @@
 """Chapters 8 and 10: the training loop of `pretrain` and `finetune`.
 
-AdamW with weight decay on matrices only (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019), a
-warm-up and a cosine, clipping of the gradient's length (Pascanu et al., ICML 2013), early stopping (Prechelt 1998).
-All randomness is a function of the seed and the number of the step, so a training that was killed and goes on from a
-checkpoint ends bit for bit where it would have ended (on the same machine with the same number of threads; on CUDA as
-far as its kernels are deterministic).
+All randomness is a function of the seed and the number of the step, so that a resumed training ends bit for bit as an
+uninterrupted one (with the same machine and number of threads; on CUDA as far as its kernels are deterministic).
 """
 
 from __future__ import annotations
@@ -29,49 +26,36 @@ from llmrec_lite.language.checkpoint import fingerprint, load_checkpoint, locked
 from llmrec_lite.language.lora import base_fingerprint
 
 _DROPOUT = 1  # what randomness is for, besides the order
-# Settings that a resumed training may change.
-NOT_THE_RESULT = ("device", "compile", "checkpoint_every", "gradient_checkpointing", "log_dir")
+NOT_THE_RESULT = (
+    "device",
+    "compile",
+    "checkpoint_every",
+    "gradient_checkpointing",
+    "log_dir",
+)  # may change on resuming
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Settings of every training.
+    """Settings of every training; a validation and a checkpoint always end it.
 
-    Args:
-        batch_size: examples an update; all of them where there are fewer.
-        learning_rate: the highest one.
-        weight_decay: of matrices; biases and gains of normalizations are left alone.
-        clip_norm: gradients longer than this are shortened to it.
-        accumulate: pieces a batch is computed in, one after another: the same update in less memory.
-        patience: stop after so many validations in a row without a new best, and go back to the best weights at the
-            end; 0 trains to the end and keeps the last ones.
-        valid_every: steps from one validation to the next; None for once an epoch. There is always one at the end.
-        checkpoint_every: steps from one checkpoint to the next; there is always one at the end.
-        seed: of order, dropout and masks.
-        device: "auto", "cpu", "cuda".
-        precision: "float32", "bfloat16" (autocast; weights stay float32) or "auto": the latter on CUDA.
-        gradient_checkpointing: compute the inside of layers again in the backward pass: a third slower, less memory.
-        compile: run the model through `torch.compile`, which pays on long trainings.
-        log_dir: folder for the event files of TensorBoard; None for none.
-
-    Raises:
-        ValueError: a value is out of its range.
+    With `patience` it stops after so many validations in a row without a new best, and ends with the best weights.
     """
 
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    accumulate: int = 1
-    patience: int = 0
-    valid_every: int | None = None
-    checkpoint_every: int = 100
-    seed: int = 0
+    batch_size: int = 16  # examples an update; all of them where there are fewer
+    learning_rate: float = 1e-3  # the highest one
+    weight_decay: float = 0.01  # of matrices only
+    clip_norm: float = 1.0  # greatest length of the gradient
+    accumulate: int = 1  # pieces a batch is computed in, one after another: the same update in less memory
+    patience: int = 0  # 0 trains to the end and keeps the last weights
+    valid_every: int | None = None  # steps; None for once an epoch
+    checkpoint_every: int = 100  # steps
+    seed: int = 0  # of order, dropout and masks
     device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    gradient_checkpointing: bool = False
-    compile: bool = False
-    log_dir: str | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # autocast to bfloat16; "auto" does so on CUDA
+    gradient_checkpointing: bool = False  # recompute the inside of layers in the backward pass: slower, less memory
+    compile: bool = False  # run the model through `torch.compile`, which pays on long trainings
+    log_dir: str | None = None  # folder for the event files of TensorBoard
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -88,13 +72,13 @@ class TrainConfig:
             raise SettingError(f'precision must be "auto", "float32" or "bfloat16", not {self.precision!r}')
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Return the context in which losses are computed."""
+        """Context in which losses are computed."""
         kind = pick_device(self.device).type
         low = self.precision == "bfloat16" or (self.precision == "auto" and kind == "cuda")
         return torch.autocast(kind, torch.bfloat16, enabled=low)
 
     def explain_oom(self) -> AbstractContextManager[object]:
-        """Return the context that names the settings which need less memory, where it is out."""
+        """Context that names the settings which need less memory, where it is out."""
         return explain_oom(
             f"batch_size={self.batch_size} in accumulate={self.accumulate} pieces",
             f"set accumulate={2 * self.accumulate} (the same update in less memory) or gradient_checkpointing=True "
@@ -103,7 +87,7 @@ class TrainConfig:
 
 
 def cosine_schedule(step: int, total: int, warmup: int, peak: float, floor: float) -> float:
-    """Return the learning rate of a step: up along a line, then down along half a cosine.
+    """Learning rate of a step: linear warm-up, then half a cosine.
 
     peak (step + 1) / (warmup + 1) for step < warmup, then
     floor + (peak - floor) (1 + cos(pi (step - warmup) / (total - 1 - warmup))) / 2,
@@ -118,16 +102,13 @@ def cosine_schedule(step: int, total: int, warmup: int, peak: float, floor: floa
 
 @dataclass
 class TrainingHistory:
-    """Training history: one value a step, and one a validation.
-
-    Losses are in nats a predicted token (pre-training), or what the model's `loss` gives (fine-tuning).
-    """
+    """Training history: one value a step, and one a validation; losses in nats."""
 
     train_losses: list[float] = field(default_factory=list)
     learning_rates: list[float] = field(default_factory=list)
     gradient_norms: list[float] = field(default_factory=list)  # before clipping
     seconds: list[float] = field(default_factory=list)
-    valid_steps: list[int] = field(default_factory=list)  # how many steps had been done
+    valid_steps: list[int] = field(default_factory=list)  # steps done at each validation
     valid_losses: list[float] = field(default_factory=list)
 
     def add(self, loss: float, learning_rate: float, gradient_norm: float, seconds: float) -> None:
@@ -138,7 +119,7 @@ class TrainingHistory:
         self.seconds.append(seconds)
 
     def frame(self) -> pd.DataFrame:
-        """Return one row a step, from 1; valid_loss is NaN where it was not measured."""
+        """Table of one row a step, from 1; valid_loss is NaN where it was not measured."""
         columns = {
             "train_loss": self.train_losses,
             "learning_rate": self.learning_rates,
@@ -151,17 +132,17 @@ class TrainingHistory:
 
     @property
     def best_step(self) -> int | None:
-        """How many steps had been done when the validation loss was lowest; None without a validation."""
+        """Steps done when the validation loss was lowest; None without a validation."""
         return self.valid_steps[int(np.argmin(self.valid_losses))] if self.valid_losses else None
 
     @property
     def waited(self) -> int:
-        """How many validations there have been since the best."""
+        """Number of validations since the best."""
         return len(self.valid_losses) - 1 - int(np.argmin(self.valid_losses)) if self.valid_losses else 0
 
 
 class Learned(nn.Module):
-    """What a checkpoint holds of a model: what learns, what batches change, and the best weights so far."""
+    """State of a model in a checkpoint: what learns, what batches change, and the best weights so far."""
 
     def __init__(self, model: nn.Module, keep_best: bool) -> None:
         super().__init__()
@@ -172,11 +153,11 @@ class Learned(nn.Module):
         self.best = {f"best/{name}": p.detach().clone() for name, p in self.weights.items()} if keep_best else {}
 
     def named_parameters(self, *args: Any, **options: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Give what learns, for `checkpoint`."""
+        """Trainable weights, for `checkpoint`."""
         yield from self.weights.items()
 
     def named_buffers(self, *args: Any, **options: Any) -> Iterator[tuple[str, Tensor]]:
-        """Give the rest."""
+        """All other state."""
         yield from (self.others | self.best).items()
 
     @torch.no_grad()
@@ -212,7 +193,7 @@ def prepared(model: nn.Module, gradient_checkpointing: bool, compiled: bool) -> 
 
 @contextmanager
 def event_log(folder: str | None, start: int) -> Iterator[Callable[..., None]]:
-    """Give a function (step, name=value ...) that writes event files, or does nothing where there is no folder."""
+    """Function (step, name=value ...) that writes event files, or does nothing where there is no folder."""
     if folder is None:
         yield lambda step, **values: None
         return
@@ -246,31 +227,34 @@ def train_model(
     progress: str | None = None,
     on_step: Callable[[int, TrainingHistory], bool | None] | None = None,
 ) -> TrainingHistory:
-    """Train what requires grad in a model, on its device; it is left in evaluation mode.
+    """Training of what requires grad in a model, on its device; it is left in evaluation mode.
+
+    AdamW with weight decay on matrices only (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR
+    2019), clipping of the gradient's length (Pascanu et al., ICML 2013), early stopping (Prechelt 1998).
 
     Args:
         model: where it has `after_step(step)`, that is called after each update, before the gradients are cleared.
-        config: how to train.
+        config: settings.
         losses: gives for a step the parts of its loss, one after another; the gradient is that of their sum.
-        valid_loss: measures the loss on the validation data; None for no validation.
-        identity: what must be the same for a checkpoint to be gone on from, besides settings and model.
+        valid_loss: loss on the validation data; None for no validation.
+        identity: what must be the same for a checkpoint to be resumed, besides settings and model.
         steps: updates in all.
         warmup: steps in which the learning rate rises.
         valid_every: steps from one validation to the next.
         min_learning_rate: where the cosine ends.
         betas: of AdamW.
-        checkpoint: folder of checkpoints. Where it has one, training goes on from there; a finished one is loaded.
+        checkpoint: folder of checkpoints. Where it has one, training resumes there; a finished one is loaded.
         progress: name of a progress bar; None for none.
         on_step: called with (steps done, history) after each step; return True to stop.
 
     Returns:
-        What happened, the part before a restart included.
+        History, the part before a restart included.
 
     Raises:
-        ValueError: nothing is to be trained, or a setting does not go with the model or without validation.
+        SettingError: nothing is to be trained, or a setting does not go with the model or without validation.
         ModelFileError: the checkpoint is damaged, in use, or of another training.
-        FloatingPointError: a loss or a gradient is no longer a number; the weights are those before it.
-        MemoryError: memory is out; the message names the settings that need less.
+        DivergedError: a loss or a gradient is no longer a number; the weights are those before it.
+        OutOfMemoryError: the message names the settings that need less.
     """
     if config.patience and valid_loss is None:
         raise SettingError(f"patience={config.patience} needs validation examples to see when to stop")

@@ -19,30 +19,23 @@ if TYPE_CHECKING:
 
 
 class YesNoClassifier(StackModel):
-    """Chat model as a classifier: the logit is that of the token `yes` less that of `no`, after the prompt.
+    """Chat model as a classifier: the logit is that of the token "Yes" less that of "No", after the prompt.
 
     As in Bao et al., "TALLRec", RecSys 2023. Before training it is the model itself, asked zero-shot.
 
     Args:
         gpt: with a tokenizer; it is changed by training.
-        yes: one token.
-        no: one token.
         max_length: longest prompt, in tokens; a cut one would lose its question.
         train: "lora", "lora-top<k>", "top<k>" or "full", see `TextClassifier`.
-        rank: of the LoRA, as are the next two.
-        alpha: see `LoRALinear`.
-        targets: see `add_lora`.
+        rank: of the LoRA, see `add_lora`, as for alpha, targets and seed.
+        alpha: of the LoRA.
+        targets: of the LoRA.
         seed: of the LoRA.
-
-    Raises:
-        ValueError: no tokenizer, an answer that is not one token, or a bad setting.
     """
 
     def __init__(
         self,
         gpt: GPT,
-        yes: str = "Yes",
-        no: str = "No",
         max_length: int = 1024,
         train: str = "lora-top4",
         rank: int = 8,
@@ -53,10 +46,10 @@ class YesNoClassifier(StackModel):
         super().__init__()
         if gpt.tokenizer is None:
             raise SettingError("this GPT has no tokenizer; set its attribute `tokenizer`")
-        answers = {word: gpt.tokenizer.encode(word).ids for word in (yes, no)}
-        if wrong := [word for word, ids in answers.items() if len(ids) != 1]:
-            raise SettingError(f"the answer {wrong[0]!r} is {len(answers[wrong[0]])} tokens; take a word that is one")
-        self.gpt, self.answers = gpt, [answers[yes][0], answers[no][0]]
+        answers = [gpt.tokenizer.encode(word).ids for word in ("Yes", "No")]
+        if any(len(ids) != 1 for ids in answers):
+            raise SettingError("Yes and No must be one token each; take a model whose tokenizer has them")
+        self.gpt, self.answers = gpt, [ids[0] for ids in answers]
         self.max_length = min(max_length, gpt.config.max_length)
         if train == "head":
             raise SettingError('it has no head to train; take train="lora-top4"')
@@ -65,12 +58,12 @@ class YesNoClassifier(StackModel):
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The blocks of the GPT."""
+        """Blocks of the GPT."""
         return self.gpt.blocks
 
     @property
     def embedding(self) -> nn.Module:
-        """The table of tokens."""
+        """Table of tokens."""
         return self.gpt.embed
 
     def _tokens(self, texts: list[str]) -> list[list[int]]:
@@ -95,10 +88,10 @@ class YesNoClassifier(StackModel):
         return (self.gpt.norm(pooled).float() * (yes - no)).sum(-1)
 
     def loss(self, examples: Sequence[Example]) -> Tensor:
-        """Return the mean cross-entropy in nats of the labels, with yes and no as the only answers."""
+        """Mean cross-entropy in nats of the labels, with yes and no as the only answers."""
         logits = self._outputs([e.text for e in examples], keep=True)
         return F.binary_cross_entropy_with_logits(logits, labels(examples, logits))
 
     def predict(self, examples: Sequence[Example]) -> np.ndarray:
-        """Return p(yes) / (p(yes) + p(no)), (n,) float32."""
+        """Probabilities p(yes) / (p(yes) + p(no)), (n,) float32."""
         return expit(self._read([e.text for e in examples]))

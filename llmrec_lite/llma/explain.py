@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from scipy import sparse
 
-from llmrec_lite.llma.parts import PARTS
+from llmrec_lite.llma.cold_start import ColdStartFusion
+from llmrec_lite.llma.config import PARTS
+from llmrec_lite.llma.fusion import FusedRecommender
+from llmrec_lite.recommenders.base import FoldInRecommender
 
-if TYPE_CHECKING:  # the model explains itself by these functions
-    from llmrec_lite.llma.model import LLMA
+
+class Explained(Protocol):
+    """What an explanation reads of a fitted LLMA."""
+
+    parts_: dict[str, FoldInRecommender]
+    fused_: FusedRecommender
+    cold_start_: ColdStartFusion
+    n_interactions_: np.ndarray
+    labels_: list[str]
+
 
 MAX_ITEMS = 2  # that a reason names
 COLD_START_REASON = "what counts for it most is {items}"
 
 
-def contributions(model: LLMA, items: np.ndarray, seen: np.ndarray) -> dict[str, np.ndarray]:
+def contributions(model: Explained, items: np.ndarray, seen: np.ndarray) -> dict[str, np.ndarray]:
     """Contribution of each seen item, (m,), to the fused score of each item of a list, (n,), part by part, (n, m) each.
 
     Each part's contributions are weighted as in the fusion and divided by the standard deviation of its scores over
@@ -34,7 +45,7 @@ def contributions(model: LLMA, items: np.ndarray, seen: np.ndarray) -> dict[str,
     return found
 
 
-def leave_one_out(model: LLMA, items: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def leave_one_out(model: Explained, items: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Fall of the cold-start score of each item of a list without each seen item, (n, m).
 
     Cold-start scores are no sum over the seen items, but there are few of these, so each is left out in turn. What
@@ -46,7 +57,7 @@ def leave_one_out(model: LLMA, items: np.ndarray, seen: np.ndarray) -> np.ndarra
 
 
 def reasons(
-    model: LLMA,
+    model: Explained,
     items: np.ndarray,
     seen: np.ndarray,
     request: str | None = None,

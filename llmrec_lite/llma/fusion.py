@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 from llmrec_lite import splits
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
+from llmrec_lite.interface import History, Recommender
 from llmrec_lite.llma.scales import Normalize, normalize_scores
 from llmrec_lite.llma.weights import (
     Gate,
@@ -25,7 +26,7 @@ from llmrec_lite.llma.weights import (
     learn_weights,
     mean_gate,
 )
-from llmrec_lite.recommenders.base import BaseRecommender, History, Recommender, histories_to_matrix
+from llmrec_lite.recommenders.base import BaseRecommender, histories_to_matrix
 
 __all__ = ["FusedRecommender", "fuse", "normalize_scores", "reciprocal_rank_fusion"]
 

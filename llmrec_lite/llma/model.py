@@ -13,20 +13,14 @@ from tqdm.auto import tqdm
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
+from llmrec_lite.interface import History, top_k_unseen
 from llmrec_lite.knowledge.graph import genre_facts
 from llmrec_lite.language.text_recommender import Encoder, TextRecommender
 from llmrec_lite.llma.cold_start import ColdStartFusion
-from llmrec_lite.llma.config import LLMAConfig
+from llmrec_lite.llma.config import PARTS, ItemKnowledge, LLMAConfig, truncated_svd
 from llmrec_lite.llma.explain import reasons
 from llmrec_lite.llma.fusion import FusedRecommender, fuse
-from llmrec_lite.llma.parts import PARTS, ItemKnowledge, truncated_svd
-from llmrec_lite.recommenders.base import (
-    BaseRecommender,
-    FoldInRecommender,
-    History,
-    histories_to_matrix,
-    top_k_unseen,
-)
+from llmrec_lite.recommenders.base import BaseRecommender, FoldInRecommender, histories_to_matrix
 from llmrec_lite.recommenders.content import unit_rows
 
 COLD_USER_MAX = 10  # a user of the data with fewer items is scored as a cold-start user

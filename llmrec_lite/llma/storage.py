@@ -22,8 +22,7 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.errors import ModelFileError
 from llmrec_lite.files import atomic_folder, damage
 from llmrec_lite.llma.cold_start import ColdStartFusion
-from llmrec_lite.llma.config import LLMAConfig
-from llmrec_lite.llma.parts import ItemKnowledge
+from llmrec_lite.llma.config import ItemKnowledge, LLMAConfig
 from llmrec_lite.llma.weights import Gate
 
 FORMAT = 2

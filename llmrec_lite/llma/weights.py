@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from llmrec_lite.interface import top_k_unseen
 from llmrec_lite.llma.scales import Normalize, normalize_scores
-from llmrec_lite.recommenders.base import top_k_unseen
 
 Weight = float | np.ndarray
 STEPS = (0.2, 0.1, 0.05)

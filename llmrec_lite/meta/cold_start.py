@@ -12,6 +12,7 @@ from scipy.special import ndtr
 
 from llmrec_lite.data import LIKED, Dataset
 from llmrec_lite.errors import SettingError
+from llmrec_lite.interface import History, top_k_unseen
 from llmrec_lite.language.text_recommender import Encoder, default_encoder
 from llmrec_lite.meta.bayesian_mf import BayesianMF
 from llmrec_lite.meta.features import item_features
@@ -19,7 +20,7 @@ from llmrec_lite.meta.learners import Support
 from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, Task, rows_of_users, user_tasks
 from llmrec_lite.meta.user_attention import ColdStartRanker, split_histories
 from llmrec_lite.recommenders import DenoisingAutoencoder
-from llmrec_lite.recommenders.base import BaseRecommender, History, top_k_unseen
+from llmrec_lite.recommenders.base import BaseRecommender
 
 LIKELIHOOD_WEIGHTS = (0.3, 0.5, 0.7, 1.0)
 AUTOENCODERS = ((0.5, 200.0), (0.65, 700.0), (0.8, 2e3), (0.9, 5e3), (0.95, 1e4))  # dropout and l2

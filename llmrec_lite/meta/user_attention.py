@@ -14,10 +14,10 @@ from sklearn.base import BaseEstimator
 from llmrec_lite.compute import random_seed
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
+from llmrec_lite.interface import top_k_unseen
 from llmrec_lite.meta.tasks import HistoryOrder, rows_of_users
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import DenoisingAutoencoder
-from llmrec_lite.recommenders.base import top_k_unseen
 from llmrec_lite.recommenders.content import unit_rows
 
 

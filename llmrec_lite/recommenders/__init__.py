@@ -3,7 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from llmrec_lite.recommenders.base import BaseRecommender, Recommender
+from llmrec_lite.interface import Recommender
+from llmrec_lite.recommenders.base import BaseRecommender
 from llmrec_lite.recommenders.content import ContentBased
 from llmrec_lite.recommenders.factorization import ALS, BPR, BiasedMF
 from llmrec_lite.recommenders.linear import EASE, DenoisingAutoencoder

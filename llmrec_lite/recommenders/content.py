@@ -10,7 +10,8 @@ from scipy import sparse
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.recommenders.base import BaseRecommender, History, histories_to_matrix
+from llmrec_lite.interface import History
+from llmrec_lite.recommenders.base import BaseRecommender, histories_to_matrix
 from llmrec_lite.text import STOP_WORDS, tokenize
 
 

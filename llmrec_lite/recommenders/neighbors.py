@@ -9,7 +9,8 @@ from scipy import sparse
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.recommenders.base import BaseRatingPredictor, BaseRecommender, History, histories_to_matrix
+from llmrec_lite.interface import History
+from llmrec_lite.recommenders.base import BaseRatingPredictor, BaseRecommender, histories_to_matrix
 
 
 def cosine_neighbours(matrix: sparse.csr_array, k: int, shrink: float = 0.0) -> np.ndarray:

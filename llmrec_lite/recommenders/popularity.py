@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from llmrec_lite.data import Dataset
-from llmrec_lite.recommenders.base import BaseRatingPredictor, BaseRecommender, History
+from llmrec_lite.interface import History
+from llmrec_lite.recommenders.base import BaseRatingPredictor, BaseRecommender
 
 
 class Popularity(BaseRecommender):

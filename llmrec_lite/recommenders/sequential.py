@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from llmrec_lite.compute import adam_epochs, pick_device, shuffled_batches
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.recommenders.base import BaseRecommender, History
+from llmrec_lite.interface import History
+from llmrec_lite.recommenders.base import BaseRecommender
 
 
 class SequenceNet(nn.Module):

@@ -141,11 +141,10 @@ def test_dropout_falls_on_the_weights_in_training_only(generator):
     torch.testing.assert_close(ours(x), ours(x), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("norm", ["pre", "post"])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_block_equals_torch(norm, activation, generator):
-    ours = TransformerBlock(12, 3, 20, 0.0, norm, activation)
-    theirs = nn.TransformerEncoderLayer(12, 3, 20, 0.0, activation, batch_first=True, norm_first=norm == "pre")
+def test_block_equals_torch(activation, generator):
+    ours = TransformerBlock(12, 3, 20, 0.0, activation)
+    theirs = nn.TransformerEncoderLayer(12, 3, 20, 0.0, activation, batch_first=True, norm_first=True)
     _randomize(ours, generator)
     _copy(ours.attn, theirs.self_attn)
     for mine, its in (
@@ -198,11 +197,6 @@ def test_the_seed_alone_decides_the_first_weights():
         assert torch.equal(weight, again[name])
     assert not torch.equal(first["embed.weight"], other["embed.weight"])
     assert not torch.equal(first["blocks.0.mlp.fc1.weight"], other["blocks.0.mlp.fc1.weight"])
-
-
-def test_an_unknown_norm_is_named():
-    with pytest.raises(ValueError, match="not 'middle'"):
-        TransformerBlock(4, 2, 8, norm="middle")  # type: ignore[arg-type]
 
 
 def test_one_head_is_an_attention(generator):

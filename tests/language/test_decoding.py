@@ -26,23 +26,8 @@ def test_generate_ends(small, talker):
     ending = GPT(GPTConfig(**{**vars(small.config), "end_tokens": (end,)}))
     ending.load_state_dict(small.state_dict())
     assert ending.generate([1, 2, 3], 8) == tokens[: tokens.index(end)]
-    text = talker.generate("a b c", 8)
-    stop = text[4:7]
-    assert talker.generate("a b c", 8, stop=stop) == text[: text.index(stop)]
-    assert talker.generate("a b c", 8, stop=["never", stop]) == text[: text.index(stop)]
-
-
-def test_streaming_sends_the_same_text_in_pieces(small, talker):
-    pieces: list[str] = []
-    text = talker.generate("a b c", 8, stream=pieces.append)
-    assert "".join(pieces) == text
-    assert len(pieces) > 3
-    pieces.clear()
-    words = text.split()
-    stop = " ".join(words[2:4])  # two tokens: the first must be held back until it is clear what follows
-    assert talker.generate("a b c", 8, stop=stop, stream=pieces.append) == "".join(pieces) == " ".join(words[:2]) + " "
-    sent: list[int] = []
-    assert small.generate([1, 2, 3], 8, stream=sent.append) == sent
+    words = talker.generate("a b c", 8).split()
+    assert talker.generate("a b c", 8, stop=[end]).split() == words[: tokens.index(end)]
 
 
 def test_the_seed_decides_what_is_drawn(small):
@@ -80,15 +65,13 @@ def test_drawing_follows_the_probabilities_of_transformers(temperature, top_k, t
     [
         (lambda m: m.generate([], 3), "the prompt is empty"),
         (lambda m: m.generate("a b", 3), "no tokenizer; give token ids"),
-        (lambda m: m.generate([1] * 38, 3), "38 tokens and 3 new ones are more than max_length=40; ask for at most 2"),
-        (lambda m: m.generate([1] * 41, 3), "shorten the prompt"),
+        (lambda m: m.generate([1] * 38, 3), "38 tokens and 3 new ones are more than max_length=40"),
         (lambda m: m.generate([1], -1), "max_new_tokens must not be negative, not -1"),
         (lambda m: m.generate([1], 3, temperature=-0.5), "temperature must be 0 or a positive number, not -0.5"),
         (lambda m: m.generate([1], 3, temperature=float("nan")), "not nan"),
         (lambda m: m.generate([1], 3, top_k=0), "top_k must be at least 1, not 0"),
         (lambda m: m.generate([1], 3, top_p=0.0), "top_p must be above 0 and at most 1"),
         (lambda m: m.generate([1], 3, top_p=1.5), "top_p must be above 0 and at most 1"),
-        (lambda m: m.generate([1], 3, stop="x"), "give ids to stop at"),
         (lambda m: m(torch.zeros(1, 41, dtype=torch.int64)), "41 tokens"),
         (
             lambda m: m(torch.zeros(1, 5, dtype=torch.int64), KVCache(m, 1, 4)),
@@ -101,18 +84,14 @@ def test_bad_input_is_one_clear_error(small, call, said):
         call(small)
 
 
-def test_a_stop_of_nothing_and_a_text_of_nothing(talker):
-    with pytest.raises(ValueError, match='holds ""'):
-        talker.generate("a b", 3, stop="")
+def test_a_text_of_nothing(talker):
     with pytest.raises(ValueError, match="the prompt is empty"):
         talker.generate("  ", 3)
 
 
 def test_chat_prompt():
-    assert chat_prompt([{"role": "user", "content": "Hi"}], system=None, answer=False) == (
-        "<|im_start|>user\nHi<|im_end|>\n"
+    assert chat_prompt([{"role": "user", "content": "Hi"}], "Be brief.") == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     )
     with pytest.raises(ValueError, match="there is no message"):
         chat_prompt([])
-    with pytest.raises(ValueError, match=r"needs \"role\" and \"content\", and this one has \['text'\]"):
-        chat_prompt([{"text": "Hi"}])

@@ -70,5 +70,5 @@ def test_it_beats_counting_where_words_are_alike():
 def test_bad_questions():
     with pytest.raises(ValueError, match="order must be at least 2, not 1"):
         NeuralNgram(order=1)
-    with pytest.raises(KeyError, match="'trousers' is not among the"):
+    with pytest.raises(KeyError, match="trousers"):
         small(n_epochs=1).fit(PATTERN[:4]).similar("trousers")

@@ -8,13 +8,13 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.language.decoding import chat_prompt
 from llmrec_lite.language.preferences import (
     SYSTEM,
+    Preference,
     augment,
     describe,
     item_rate,
     like_share,
     preference_examples,
     preference_split,
-    preference_text,
 )
 
 ITEMS = pd.DataFrame(
@@ -50,18 +50,13 @@ def part(data, rows):
 
 
 def test_a_question_by_hand():
-    history = [("A (1994), Drama", 5.0), ("B (1999)", 3.5), ("C", 4.0), ("D", 1.0)]
-    text = preference_text(history, "E (1995), Comedy")
-    assert text == "Candidate: E (1995), Comedy. Liked: C; A (1994), Drama. Disliked: D; B (1999)."
-    assert preference_text(history, "E", most=2) == "Candidate: E. Liked: C. Disliked: D."
-    assert (
-        preference_text([], "E")
-        == preference_text(history, "E", most=0)
-        == "Candidate: E. Liked: none. Disliked: none."
-    )
+    titles = {"liked": ("C", "A (1994)"), "disliked": ("D", "B (1999)")}
+    text = Preference(candidate="E (1995), Comedy", **titles).text
+    assert text == "Candidate: E (1995), Comedy. Liked: C; A (1994). Disliked: D; B (1999)."
+    assert Preference(candidate="E").text == "Candidate: E. Liked: none. Disliked: none."
     question = "A user liked these films: C.\nThe user did not like: D.\nWill the user like E? Answer Yes or No."
     expected = chat_prompt([{"role": "user", "content": question}], SYSTEM)
-    assert preference_text(history, "E", 2, "chat") == expected
+    assert Preference(candidate="E", liked=("C",), disliked=("D",), style="chat").text == expected
     assert expected.endswith("<|im_start|>assistant\n")
 
 
@@ -83,10 +78,8 @@ def test_examples_tell_the_history_most_recent_first(data):
     assert (example.user, example.item, example.label) == (0, 2, 1.0)
     (short,) = preference_examples(part(data, [0, 1, 3, 4, 5]), part(data, [2]), most=2)
     assert (short.liked, short.disliked) == ((), ("Dune", "Brazil (1985)"))
-    (genres,) = preference_examples(part(data, [0, 1]), part(data, [2]), genres=True, style="chat")
-    assert (
-        "liked these films: Alien (1979), Horror, Sci-Fi.\nThe user did not like: Brazil (1985), Comedy." in genres.text
-    )
+    (alone,) = preference_examples(part(data, [0, 1, 3, 4, 5]), part(data, [2]), most=0)
+    assert (alone.liked, alone.disliked) == ((), ())
 
 
 def test_labels_are_likes_and_the_order_is_that_of_what_is_asked(data):
@@ -103,18 +96,6 @@ def test_the_answer_is_never_told(data):
     twin = pd.concat([TABLE, pd.DataFrame([(1, 50, 5, 2)], columns=TABLE.columns)])  # another item, the same film
     both = Dataset.from_frames(twin, ITEMS)
     assert preference_examples(both, part(both, [1]))[0].liked == ("Casino (1995)",)
-
-
-def test_only_before_tells_the_past(data):
-    told = {e.item: e.liked + e.disliked for e in preference_examples(data, data, only_before=True) if e.user == 0}
-    assert told == {
-        0: (),
-        1: ("Alien (1979)",),
-        3: ("Alien (1979)", "Brazil (1985)"),
-        2: ("Alien (1979)", "Dune", "Brazil (1985)"),
-    }
-    at_once = preference_examples(data, data, only_before=True)[-2:]
-    assert [e.liked for e in at_once] == [(), ()]
 
 
 def test_bad_input_is_named(data):

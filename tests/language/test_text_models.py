@@ -163,10 +163,10 @@ def test_compile_is_used_where_asked_for(classifier, monkeypatch):
     assert calls == [{"dynamic": True}]
 
 
-@pytest.mark.parametrize("train", ["full", "lora"])
-def test_a_classifier_learns(classifier, train):
-    model = classifier(train, pretrained=False)
-    config = replace(CONFIG, n_epochs=25, batch_size=16, learning_rate=0.01)
+@pytest.mark.parametrize(("train", "learning_rate"), [("full", 0.01), ("lora", 0.03)])
+def test_a_classifier_learns(classifier, train, learning_rate):
+    model = classifier(train)
+    config = replace(CONFIG, n_epochs=25, batch_size=16, learning_rate=learning_rate)
     train_set, test = sentences(80), sentences(40, 1)
     history = finetune(model, train_set, test, config, progress=False)
     assert history.valid_losses[-1] < 0.6 * history.valid_losses[0]
@@ -183,13 +183,6 @@ def test_predictions_keep_the_order_and_lie_between_0_and_1(classifier):
     assert len(np.unique(together)) > 30
     assert (together > 0).all()
     assert (together < 1).all()
-
-
-def test_random_weights_come_from_the_seed(classifier, bert):
-    one, same, other = (classifier(pretrained=False, seed=seed) for seed in (1, 1, 2))
-    assert base_fingerprint(one) == base_fingerprint(same)
-    assert base_fingerprint(one) != base_fingerprint(other) != base_fingerprint(classifier())
-    assert trainable_parameters(one) == trainable_parameters(classifier())
 
 
 CONFIGS = {

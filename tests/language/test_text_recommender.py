@@ -7,8 +7,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 
 from llmrec_lite import Dataset, evaluate, splits
+from llmrec_lite.interface import Recommender
 from llmrec_lite.language.text_recommender import ConcatEncoder, TextRecommender, TfidfEncoder
-from llmrec_lite.recommenders.base import Recommender
 from llmrec_lite.recommenders.content import ContentBased, unit_rows
 
 

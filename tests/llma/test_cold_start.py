@@ -57,7 +57,7 @@ def test_in_the_end_everybody_is_attended_to(fitted, world):
     for k, ones in fitted.cold_start_.attention_.items():
         assert len(ones) == 2
         for one in ones:
-            assert len(one.people_) == (np.diff(world.matrix().indptr) > k).sum()
+            assert len(one.users_) == (np.diff(world.matrix().indptr) > k).sum()
 
 
 def test_where_a_part_is_missing_in_one_lot_it_takes_no_part(fitted):

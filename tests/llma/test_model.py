@@ -10,13 +10,14 @@ from sklearn.exceptions import NotFittedError
 
 from llmrec_lite import Dataset, UnknownIdError, evaluate, splits
 from llmrec_lite.errors import SettingError
+from llmrec_lite.interface import Recommender
 from llmrec_lite.llma import LLMA, LLMAConfig
+from llmrec_lite.llma.config import PARTS, Part
 from llmrec_lite.llma.explain import contributions
 from llmrec_lite.llma.fusion import fuse
 from llmrec_lite.llma.model import rerank
-from llmrec_lite.llma.parts import PARTS, Part
 from llmrec_lite.recommenders import Popularity
-from llmrec_lite.recommenders.base import FoldInRecommender, Recommender
+from llmrec_lite.recommenders.base import FoldInRecommender
 from llmrec_lite.recommenders.content import cosine_similarity
 
 KINDS = ["space", "love", "war", "music"]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from llmrec_lite.interface import top_k_unseen
 from llmrec_lite.llma.fusion import fuse
 from llmrec_lite.llma.weights import Gate, ScoredSplit, learn_cold_item_weight, learn_gate, learn_weights, mean_gate
 from llmrec_lite.metrics import ndcg_at_k
-from llmrec_lite.recommenders.base import top_k_unseen
 
 
 def made_up(n=80, m=120, seed=0, counts=None, truth=None):
