@@ -86,7 +86,7 @@ def evaluate(
     ties: Literal["random", "index"] = "random",
     item_vectors: np.ndarray | None = None,
     name: str | None = None,
-    batch: int = 1024,
+    batch_size: int = 1024,
     seed: int = 0,
 ) -> Report:
     """Top-k evaluation of a fitted model on every user who has test interactions.
@@ -104,7 +104,7 @@ def evaluate(
             model that cannot tell items apart.
         item_vectors: (n_items, d); where given, the lists' diversity is measured as well.
         name: of the model in tables; its class name by default.
-        batch: users scored at a time: memory is about batch * n_items * 8 bytes.
+        batch_size: users scored at a time: memory is about batch_size * n_items * 8 bytes.
         seed: of the order of ties and of the bootstrap.
     """
     _check_shared(train, test)
@@ -117,8 +117,8 @@ def evaluate(
     if ties == "random":
         order = np.random.default_rng(seed).permutation(order)
     lists, ids = [], train.users["user_id"].to_numpy()
-    for start in range(0, len(users), batch):
-        some = users[start : start + batch]
+    for start in range(0, len(users), batch_size):
+        some = users[start : start + batch_size]
         scores = np.array(model.score(ids[some]), dtype=np.float32)
         known = seen[some].tocoo()
         scores[known.row, known.col] = -np.inf

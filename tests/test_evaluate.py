@@ -74,7 +74,7 @@ def test_evaluate_equals_the_naive_protocol(crowd, k, batch, ties, candidates):
 
 
 def test_the_order_of_the_catalogue_helps_nobody_unasked(crowd):
-    # The catalogue of the crowd is sorted by popularity: ties by index make a model without a clue look clever.
+    # The catalog of the crowd is sorted by popularity: ties by index make a model without a clue look clever.
     train, test = splits.random_split(crowd)
     clueless = Scores(np.zeros((crowd.n_users, crowd.n_items)), crowd)
     by_index = evaluate(clueless, train, test, 3, ties="index").mean["recall"]

@@ -90,7 +90,7 @@ def test_equal_to_scikit_learn(case):
             assert np.isnan(list(values.values())).all()
             continue
         truth = np.isin(np.arange(8), list(items)).astype(int)
-        order = np.full(8, -1.0)  # the rest of the catalogue comes behind the list, in an order we must not count
+        order = np.full(8, -1.0)  # the rest of the catalog comes behind the list, in an order we must not count
         order[ranked] = -np.arange(len(ranked)) + 8.0
         chosen = np.isin(np.arange(8), ranked[:k]).astype(int)
         assert values["recall"] == pytest.approx(sk.recall_score(truth, chosen))

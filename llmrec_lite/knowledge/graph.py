@@ -192,7 +192,7 @@ def people_and_context(train: Dataset, links: pd.Series | None = None, liked: fl
     items = train.items
     genres = items.assign(genre=items["genres"].str.split("|")).explode("genre").dropna(subset="genre")
     genres = genres[genres["genre"] != ""]
-    parts.append((genres["item_id"].map(entity), "catalogue genre", "genre " + genres["genre"]))
+    parts.append((genres["item_id"].map(entity), "catalog genre", "genre " + genres["genre"]))
     dated = items.dropna(subset="year")
     decade = (dated["year"].astype(int) // 10 * 10).astype(str) + "s films"
     parts.append((dated["item_id"].map(entity), "decade", decade))

@@ -20,7 +20,7 @@ Correction = Literal["none", "vector", "network"]
 Pool = Literal["mean", "recency", "attention", "attention and recency"]
 
 
-class Knowledge(nn.Module):
+class PairCorrection(nn.Module):
     """The vector k_ui by which a pair's dot product is corrected, equation (16.2): (..., d), (..., d) -> (..., d).
 
     "none" is zero, "vector" one learned vector for all pairs, "network" a perceptron with one hidden layer that reads
@@ -67,7 +67,7 @@ class MetaKnowledgeNet(nn.Module):
         super().__init__()
         self.user, self.item = nn.Embedding(n_users, dim), nn.Embedding(n_items, dim)
         self.bias = nn.Embedding(n_items, 1)
-        self.knowledge = Knowledge(dim, correction, hidden)
+        self.knowledge = PairCorrection(dim, correction, hidden)
         self.dropout = nn.Dropout(dropout)
         for table in (self.user, self.item):
             nn.init.normal_(table.weight, std=0.1)
@@ -105,7 +105,7 @@ class MetaKnowledge(BaseRecommender):
     their sigmoid).
 
     Args:
-        correction: "none", "vector" or "network", see `Knowledge`.
+        correction: "none", "vector" or "network", see `PairCorrection`.
         dim: length of the factors.
         learning_rate: of Adam, falling to zero along half a cosine.
         negatives: items drawn anew in each epoch for each interaction.
@@ -221,7 +221,7 @@ class PoolingNet(SequenceNet):
         return self.out(self.dropout(self.weights(items) @ self.dropout(self.embed(items))))
 
 
-class Pooled(SequenceRecommender):
+class PooledHistory(SequenceRecommender):
     """Sequence model whose state is a weighted mean of the history; `pool` as in `PoolingNet`, the rest inherited."""
 
     def __init__(self, pool: Pool = "attention", **options: object) -> None:

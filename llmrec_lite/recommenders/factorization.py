@@ -28,16 +28,16 @@ class BiasedMF(BaseRatingPredictor):
     def __init__(
         self,
         factors: int = 64,
-        epochs: int = 40,
+        n_epochs: int = 40,
         learning_rate: float = 0.02,
         l2: float = 0.08,
         bias_l2: float = 0.01,
-        batch: int = 64,
+        batch_size: int = 64,
         seed: int = 0,
         progress: bool = False,
     ) -> None:
-        self.factors, self.epochs, self.learning_rate = factors, epochs, learning_rate
-        self.l2, self.bias_l2, self.batch, self.seed, self.progress = l2, bias_l2, batch, seed, progress
+        self.factors, self.n_epochs, self.learning_rate = factors, n_epochs, learning_rate
+        self.l2, self.bias_l2, self.batch_size, self.seed, self.progress = l2, bias_l2, batch_size, seed, progress
 
     def _fit(self, train: Dataset) -> None:
         rng = np.random.default_rng(self.seed)
@@ -53,9 +53,9 @@ class BiasedMF(BaseRatingPredictor):
         user_free, item_free = np.ones(f + 2, np.float32), np.ones(f + 2, np.float32)
         user_free[f + 1], item_free[f] = 0, 0  # the two constant ones stay
         users, items, ratings = train.user_index, train.item_index, train.ratings - self.mean_
-        n_batches = -(-len(ratings) // self.batch)
-        for epoch in trange(self.epochs, disable=not self.progress, desc="BiasedMF"):
-            step = self.learning_rate * (1 - epoch / self.epochs)
+        n_batches = -(-len(ratings) // self.batch_size)
+        for epoch in trange(self.n_epochs, disable=not self.progress, desc="BiasedMF"):
+            step = self.learning_rate * (1 - epoch / self.n_epochs)
             for rows in np.array_split(rng.permutation(len(ratings)), n_batches):
                 u, i = users[rows], items[rows]
                 p, q = self.user_[u], self.item_[i]
@@ -157,15 +157,15 @@ class BPR(BaseRecommender):
     def __init__(
         self,
         factors: int = 64,
-        epochs: int = 60,
+        n_epochs: int = 60,
         learning_rate: float = 0.1,
         l2: float = 0.01,
-        batch: int = 256,
+        batch_size: int = 256,
         seed: int = 0,
         progress: bool = False,
     ) -> None:
-        self.factors, self.epochs, self.learning_rate = factors, epochs, learning_rate
-        self.l2, self.batch, self.seed, self.progress = l2, batch, seed, progress
+        self.factors, self.n_epochs, self.learning_rate = factors, n_epochs, learning_rate
+        self.l2, self.batch_size, self.seed, self.progress = l2, batch_size, seed, progress
 
     def _fit(self, train: Dataset) -> None:
         rng = np.random.default_rng(self.seed)
@@ -177,9 +177,9 @@ class BPR(BaseRecommender):
         user_free = np.append(np.ones(f, np.float32), np.float32(0))
         seen = train.matrix().toarray() > 0
         users, items = np.nonzero(seen)
-        n_batches = -(-len(users) // self.batch)
-        for epoch in trange(self.epochs, disable=not self.progress, desc="BPR"):
-            step = self.learning_rate * (1 - epoch / self.epochs)
+        n_batches = -(-len(users) // self.batch_size)
+        for epoch in trange(self.n_epochs, disable=not self.progress, desc="BPR"):
+            step = self.learning_rate * (1 - epoch / self.n_epochs)
             order, negatives = rng.permutation(len(users)), rng.integers(train.n_items, size=len(users))
             for rows in np.array_split(order, n_batches):
                 keep = ~seen[users[rows], negatives[rows]]  # a drawn item that the user has seen teaches nothing

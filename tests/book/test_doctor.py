@@ -52,14 +52,14 @@ def ill(check: Check, level: str, *words: str) -> None:
     """Check that a line is not ok, has this level, and names these words."""
     assert not check.ok
     assert check.level == level
-    assert check.mend
+    assert check.fix
     for word in words:
-        assert word in f"{check.found}\n{check.mend}"
+        assert word in f"{check.found}\n{check.fix}"
 
 
 def well(check: Check, *words: str) -> None:
     assert check.ok
-    assert check.mend == ""
+    assert check.fix == ""
     for word in words:
         assert word in check.found
 
@@ -193,8 +193,8 @@ def test_cache_is_not_writable(monkeypatch: pytest.MonkeyPatch, cache: Path) -> 
 def test_assets(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in assets.ASSETS:
         ill(doctor._asset(name), "warn", f"llmrec fetch {name}")
-    assert "All chapters need it" in doctor._asset("movielens-100k").mend
-    assert "Part II needs it" in doctor._asset("minilm").mend
+    assert "All chapters need it" in doctor._asset("movielens-100k").fix
+    assert "Part II needs it" in doctor._asset("minilm").fix
     monkeypatch.setattr(assets, "is_present", lambda name: True)
     for name in assets.ASSETS:
         well(doctor._asset(name), "present")
@@ -306,7 +306,7 @@ def test_report_when_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
     status, text = report(monkeypatch, [GOOD])
     assert status == 0
     assert "can build the book" in text
-    assert "To mend" not in text
+    assert "To fix" not in text
     assert "Worth a look" not in text
 
 
@@ -320,7 +320,7 @@ def test_report_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_report_with_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     status, text = report(monkeypatch, [GOOD, SOSO, BAD])
     assert status == 1
-    assert "To mend: bad." in text
+    assert "To fix: bad." in text
     assert "can build the book" not in text
     lines = {line.split()[1]: line for line in text.splitlines() if line.split()[:1] in (["ok"], ["warn"], ["fail"])}
     assert lines["good"].split() == ["ok", "good", "here"]

@@ -246,7 +246,7 @@ def test_the_own_history_gives_the_own_scores(club, fitted, history_of, name):
     np.testing.assert_allclose(scores, fitted[name].score_indices(users), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["ItemMean", "Baseline", "BaselineKNN", "BiasedMF"])
+@pytest.mark.parametrize("name", ["ItemMean", "BiasBaseline", "BaselineKNN", "BiasedMF"])
 def test_rating_models_predict_what_they_score(club, fitted, name):
     assert isinstance(fitted[name], RatingPredictor)
     users, items = np.array([4, 0, 4, 11, 2]), np.array([8, 0, 3, 0, 8])
