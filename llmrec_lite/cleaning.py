@@ -1,7 +1,7 @@
-"""Chapter 1: what is wrong with a log, row by row, and what to do about it.
+"""Chapter 1: errors in a log of interactions, row by row, and their removal.
 
-Finding and mending are kept apart: `find_problems` and `find_bursts` only look, `clean` mends and says
-what it did. A row number counts the rows after the header, from 1.
+`find_problems` and `find_bursts` only look; `clean` removes and reports. A row number counts the rows after the
+header, from 1.
 """
 
 from __future__ import annotations
@@ -16,11 +16,7 @@ LARGEST = {"rating": float(np.finfo(np.float32).max), "timestamp": 2.0**62}
 
 
 def find_problems(interactions: pd.DataFrame, rating_range: tuple[float, float] | None = None) -> pd.DataFrame:
-    """Find rows that no recommender should be trained on.
-
-    Args:
-        interactions: columns user_id, item_id, rating, timestamp.
-        rating_range: lowest and highest rating allowed; None allows every finite number.
+    """Rows that no recommender should be trained on: user_id, item_id, rating or timestamp are not valid.
 
     Returns:
         One row a problem: row (from 1), column, problem ("missing", "not a number", "infinite", "too large",
@@ -50,7 +46,7 @@ def find_problems(interactions: pd.DataFrame, rating_range: tuple[float, float] 
             )
     # A row that repeats an invalid one is the only usable copy, so it must not go as well.
     valid = interactions.drop(index=[row - 1 for row, *_ in found])
-    # Rows at the same second are one visit told twice. Without timestamps all rows are at second 0.
+    # Rows at the same second are one visit logged twice. Without timestamps all rows are at second 0.
     key = [valid[name] for name in ("user_id", "item_id", "timestamp")]
     first = valid.index.to_series().groupby(key).transform("min")
     for position in valid.index[first != valid.index]:
@@ -61,7 +57,7 @@ def find_problems(interactions: pd.DataFrame, rating_range: tuple[float, float] 
 
 
 def describe_problems(problems: pd.DataFrame, most: int = 10) -> str:
-    """Say in words what `find_problems` found, the first `most` of them row by row."""
+    """Text that lists what `find_problems` found, the first `most` of them row by row."""
     lines = [f"  row {row.row}: {row.column} {row.value!r}: {row.problem}" for row in problems.head(most).itertuples()]
     if len(problems) > most:
         lines.append(f"  ... and {len(problems) - most:,} more")
@@ -90,7 +86,7 @@ def find_bursts(interactions: pd.DataFrame, most: int = 100, seconds: int = 60) 
 
 @dataclass(frozen=True)
 class CleaningReport:
-    """What `clean` did: rows before and after, and the rows each step removed, by name."""
+    """Rows before and after `clean`, and the rows that each step removed, by name."""
 
     before: int
     after: int
@@ -105,11 +101,7 @@ class CleaningReport:
 def clean(
     interactions: pd.DataFrame, rating_range: tuple[float, float] | None = None
 ) -> tuple[pd.DataFrame, CleaningReport]:
-    """Drop invalid rows, then keep only each user's latest rating of an item.
-
-    Returns:
-        The cleaned table, in its old order with a fresh index, and the report.
-    """
+    """Drop invalid rows, then keep only each user's latest rating of an item; order is kept, with a fresh index."""
     interactions = interactions.reset_index(drop=True)
     problems = find_problems(interactions, rating_range)
     kind = problems["problem"].str.replace(r" (of row|-|\d).*$", "", regex=True)

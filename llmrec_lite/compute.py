@@ -47,17 +47,10 @@ def adam_epochs(
 ) -> Iterator[float]:
     """Minimize a loss with Adam over mini-batches; yields the mean loss of each epoch, and stops when not asked on.
 
-    Args:
-        net: trained in place, in training mode from the beginning of each epoch.
-        batches: called once an epoch for its batches, each a sequence of row numbers.
-        loss: mean loss of a batch, a scalar.
-        n_epochs: passes over the batches.
-        learning_rate: of Adam (Kingma and Ba, ICLR 2015), falling to zero along half a cosine, or constant.
-        extra: parameters beside those of the net.
-        weight_decay: of Adam.
-        clip_norm: gradients longer than this are shortened to it.
-        cosine: whether the learning rate falls.
-        progress: name of a progress bar; None for none.
+    `batches` is called once an epoch for sequences of row numbers, and `loss` gives the mean loss of one, a scalar. The
+    learning rate of Adam (Kingma and Ba, ICLR 2015) falls to zero along half a `cosine`, or is constant. `extra` are
+    parameters beside those of the net, gradients longer than `clip_norm` are shortened to it, and `progress` is the
+    name of a progress bar.
     """
     parameters = [*net.parameters(), *extra]
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay)
@@ -87,11 +80,7 @@ def shuffled_batches(n: int, batch_size: int, generator: torch.Generator) -> tup
 
 @contextmanager
 def explain_oom(what: str, fix: str) -> Iterator[None]:
-    """Turn torch's ways to say that memory is out into one error, which names what did not fit and the fix.
-
-    Raises:
-        OutOfMemoryError: memory is out.
-    """
+    """Turn torch's several errors of full memory into an OutOfMemoryError that names what did not fit and the fix."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError, the CPU's is a bare one

@@ -73,11 +73,6 @@ def plain_ids(ids: pd.Series) -> pd.Series:
     return ids.astype("int64") if ids.dtype.kind == "f" and (ids % 1 == 0).all() else ids
 
 
-def _id_type(ids: pd.Series) -> str:
-    """Name the type of the values, whatever the column's type: "integer", "string", "mixed-integer", ..."""
-    return pd.api.types.infer_dtype(ids)
-
-
 def _with_all_ids(table: pd.DataFrame | None, column: str, seen: pd.Series) -> pd.DataFrame:
     """Return the table with a row for every id of `seen`, known ones in their place, new ones appended."""
     if table is None:
@@ -93,7 +88,7 @@ def _with_all_ids(table: pd.DataFrame | None, column: str, seen: pd.Series) -> p
             row = int(wrong.to_numpy().argmax())
             raise DataError(f"{column} {table[column].iloc[row]} {problem} in its table (row {row + 1})")
     table[column] = plain_ids(table[column])
-    ours, theirs = _id_type(seen), _id_type(table[column])
+    ours, theirs = (pd.api.types.infer_dtype(ids) for ids in (seen, table[column]))
     if ours != theirs and not (ours.startswith("mixed") or theirs.startswith("mixed")):
         raise DataError(f"{column} is {ours} in the interactions but {theirs} in its table; make them one type")
     new = seen[~seen.isin(table[column])].drop_duplicates()
@@ -101,11 +96,7 @@ def _with_all_ids(table: pd.DataFrame | None, column: str, seen: pd.Series) -> p
 
 
 def item_table(items: pd.DataFrame | None, seen: pd.Series) -> pd.DataFrame:
-    """Return the catalogue with every item of `seen` in it, and a title, year, genres and text for each.
-
-    Args:
-        items: the catalogue as given, or None.
-        seen: the item ids of the interactions.
+    """Catalog with every item of `seen` in it, and a title, year, genres and text for each.
 
     Raises:
         DataError: no column of ids, an empty table, a missing or repeated id, ids of another type than `seen`.
@@ -123,14 +114,9 @@ def item_table(items: pd.DataFrame | None, seen: pd.Series) -> pd.DataFrame:
     return table.assign(text=table["text"].fillna(""))
 
 
-def user_table(users: pd.DataFrame | None, seen: pd.Series) -> pd.DataFrame:
-    """Return the table of users with every user of `seen` in it; arguments and errors are those of `item_table`."""
-    return _with_all_ids(users, "user_id", seen).reset_index(drop=True)
-
-
 __all__ = ["DataError", "Dataset", "UnknownIdError", "load_movielens"]
 
-# Articles that the catalogue moved behind a title or the second title in brackets: "Postino, Il".
+# Articles that the catalog has moved behind a title or the second title in brackets: "Postino, Il".
 _MOVED_ARTICLE = re.compile(r"([^()]+), (The|A|An|Il|La|Le|Les|El|Los|Das|Der|Die|Det|O|L')(?=\s*\(|\)|$)")
 
 
@@ -138,9 +124,9 @@ _MOVED_ARTICLE = re.compile(r"([^()]+), (The|A|An|Il|La|Le|Les|El|Los|Das|Der|Di
 class Dataset:
     """Interactions, items and users, and the mapping from raw ids to indices.
 
-    Make one with `from_frames` or `from_files`, which check the input; the constructor trusts it.
-    Splits return data sets that share the items and users of the whole, so that an index means the same
-    item in train and in test, and an item nobody has rated is still a candidate.
+    Make one with `from_frames` or `from_files`, which check the input; the constructor trusts it. Splits share the
+    items and users of the whole, so that an index means the same item in train and in test, and an item that no user
+    has rated is still a candidate.
 
     Attributes:
         interactions: columns user_id, item_id, rating, timestamp (seconds), in the order of the file.
@@ -167,14 +153,14 @@ class Dataset:
         Args:
             interactions: user_id and item_id; rating (1.0 where absent: unary feedback) and timestamp
                 (0 where absent; the order of the rows then stands for time).
-            items: the catalogue. Items that only the interactions know are appended without a text.
+            items: the catalog. Items that only the interactions have are appended without a text.
             users: optional table of users, extended in the same way.
             rating_range: lowest and highest rating allowed.
             invalid: whether bad rows raise, or are dropped.
 
         Raises:
-            DataError: a column is missing, a table is empty, an id occurs twice in a catalogue, or rows
-                hold missing, infinite, out-of-range or duplicate values (each named by its row number).
+            DataError: a column is missing, a table is empty, an id occurs twice in a catalog, or rows are invalid
+                (`find_problems`); each is named by its row number.
         """
         if invalid not in ("raise", "drop"):
             raise SettingError(f'invalid must be "raise" or "drop", not {invalid!r}')
@@ -191,7 +177,8 @@ class Dataset:
             rating=pd.to_numeric(frame["rating"]).astype("float32"),  # a column with text is text throughout
             timestamp=pd.to_numeric(frame["timestamp"]).astype("int64"),
         )
-        return cls(frame, item_table(items, frame["item_id"]), user_table(users, frame["user_id"]))
+        users = _with_all_ids(users, "user_id", frame["user_id"]).reset_index(drop=True)
+        return cls(frame, item_table(items, frame["item_id"]), users)
 
     @classmethod
     def from_files(
@@ -220,7 +207,7 @@ class Dataset:
 
     @property
     def n_items(self) -> int:
-        """Number of items in the catalogue, rated or not."""
+        """Number of items in the catalog, rated or not."""
         return len(self.items)
 
     def __len__(self) -> int:
@@ -264,25 +251,17 @@ class Dataset:
         return bool(timestamps.min() < timestamps.max())
 
     def users_to_index(self, user_ids: Iterable[Hashable]) -> np.ndarray:
-        """Map raw user ids to indices.
-
-        Raises:
-            UnknownIdError: naming the ids that are not in the data set.
-        """
+        """Indices of raw user ids; UnknownIdError names those that are not in the data set."""
         return _lookup(self._user_lookup, user_ids, "user")
 
     def items_to_index(self, item_ids: Iterable[Hashable]) -> np.ndarray:
-        """Map raw item ids to indices.
-
-        Raises:
-            UnknownIdError: naming the ids that are not in the catalogue.
-        """
+        """Indices of raw item ids; UnknownIdError names those that are not in the catalog."""
         return _lookup(self._item_lookup, item_ids, "item")
 
     def matrix(self, values: Literal["rating", "binary"] = "binary") -> sparse.csr_array:
         """User-item matrix, shape (n_users, n_items), float32.
 
-        With "binary" an entry is 1 where the user has met the item. With "rating" it is the rating, the
+        With "binary" an entry is 1 where the user has interacted with the item. With "rating" it is the rating, the
         latest one where a user has rated an item more than once.
         """
         order = self.time_order[::-1]  # latest first, and np.unique keeps the first of equals
@@ -309,7 +288,7 @@ def load_movielens() -> Dataset:
 
     Harper and Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015. The rows keep
     the order of the original file, which the classic splits depend on. Titles are put into reading order
-    ("Godfather, The" becomes "The Godfather"); three damaged entries of the catalogue are mended here.
+    ("Godfather, The" becomes "The Godfather"); three damaged entries of the catalog are corrected.
     """
     folder = assets.locate("movielens-100k")
 

@@ -26,17 +26,17 @@ _SEARCHED = (*metrics.RANKING_METRICS, "novelty", "coverage", "rmse", "mae")  # 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What an evaluation found: a value for every user, from which means and intervals follow.
+    """Result of an evaluation: a value for every user, from which means and intervals follow.
 
     Attributes:
         name: the model's name.
         per_user: one row a user with test data (index: raw user id), one column a metric.
-        weights: what each user counts in a mean, (n_users,): 1 for rankings, the number of test ratings
-            for ratings, so that the mean is over ratings as in published tables.
+        weights: of each user in a mean, (n_users,): 1 for rankings, the number of test ratings for ratings, so that the
+            mean is over ratings as in published tables.
         overall: metrics of all lists together, which no single user has: coverage and gini.
         lists: item indices recommended, (n_users, k), -1 where a list is shorter; None for ratings.
         seed: of the bootstrap.
-        resamples: how often the bootstrap draws the users anew.
+        resamples: of the bootstrap over users.
     """
 
     name: str
@@ -86,31 +86,26 @@ def evaluate(
     ties: Literal["random", "index"] = "random",
     item_vectors: np.ndarray | None = None,
     name: str | None = None,
-    batch: int = 1024,
+    batch_size: int = 1024,
     seed: int = 0,
 ) -> Report:
-    """Judge a fitted model by the k items it ranks highest for every user who has test interactions.
+    """Top-k evaluation of a fitted model on every user who has test interactions.
 
-    All items of the catalogue that the user has not met in `train` are candidates, unless `candidates` names
-    fewer; every item of the user's `test` interactions is relevant (filter `test` first where only high ratings
-    shall count).
+    All items of the catalog that the user has not seen in `train` are candidates, unless `candidates` names fewer;
+    every item of the user's `test` interactions is relevant (filter `test` first where only high ratings shall count).
 
     Args:
         model: fitted on `train`.
-        train: what the model knows; masked from the lists, and the source of popularity for novelty.
-        test: what the user went on to do.
+        train: seen items are masked from the lists; the source of popularity for novelty.
+        test: later interactions.
         k: length of the lists.
         candidates: indices of the items that may be recommended, such as the new ones; all where None.
-        ties: how equal scores are ordered. The order of the catalogue often knows what is popular, so "index"
-            can flatter a model that cannot tell items apart.
+        ties: how equal scores are ordered. The order of the catalog often reflects popularity, so "index" can flatter a
+            model that cannot tell items apart.
         item_vectors: (n_items, d); where given, the lists' diversity is measured as well.
         name: of the model in tables; its class name by default.
-        batch: users scored at a time: memory is about batch * n_items * 8 bytes.
+        batch_size: users scored at a time: memory is about batch_size * n_items * 8 bytes.
         seed: of the order of ties and of the bootstrap.
-
-    Raises:
-        ValueError: train and test do not share one catalogue, no user has test data, or the candidates are no
-            item indices.
     """
     _check_shared(train, test)
     relevant, seen = test.matrix(), train.matrix()
@@ -122,11 +117,11 @@ def evaluate(
     if ties == "random":
         order = np.random.default_rng(seed).permutation(order)
     lists, ids = [], train.users["user_id"].to_numpy()
-    for start in range(0, len(users), batch):
-        some = users[start : start + batch]
+    for start in range(0, len(users), batch_size):
+        some = users[start : start + batch_size]
         scores = np.array(model.score(ids[some]), dtype=np.float32)
-        met = seen[some].tocoo()
-        scores[met.row, met.col] = -np.inf
+        known = seen[some].tocoo()
+        scores[known.row, known.col] = -np.inf
         best, _ = top_k_unseen(scores[:, order], None, k)
         lists.append(np.where(best >= 0, order[best], -1))
     ranked = np.concatenate(lists)
@@ -145,11 +140,7 @@ def evaluate(
 
 
 def evaluate_ratings(model: RatingPredictor, test: Dataset, *, name: str | None = None, seed: int = 0) -> Report:
-    """Judge a fitted model by its predictions of the ratings in `test`, in units of the rating.
-
-    Raises:
-        ValueError: test is empty, or a prediction is not finite.
-    """
+    """Rating errors of a fitted model on the ratings in `test`, in units of the rating."""
     if not len(test):
         raise SettingError("test is empty: there is nothing to measure")
     predicted = np.asarray(model.predict(test.interactions["user_id"], test.interactions["item_id"]), dtype=float)
@@ -166,23 +157,19 @@ def evaluate_ratings(model: RatingPredictor, test: Dataset, *, name: str | None 
 
 
 def compare(first: Report, second: Report, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Compare two reports on the same users, metric by metric, in pairs.
+    """Paired comparison of two reports on the same users, metric by metric.
 
-    Pairing takes out what makes a user easy or hard for every model, so a difference can be sure although
-    the two intervals overlap.
+    Pairing removes what makes a user easy or hard for every model, so a difference can be significant although the two
+    intervals overlap.
 
     Returns:
-        Columns difference (first minus second), low and high (95% interval of a paired bootstrap) and p
-        (two-sided, of a randomization test that swaps the two models user by user; Smucker, Allan and
-        Carterette, CIKM 2007).
-
-    Raises:
-        ValueError: the reports are not about the same users.
+        Columns difference (first minus second), low and high (95% interval of a paired bootstrap) and p (two-sided, of
+        a randomization test that swaps the two models user by user; Smucker, Allan and Carterette, CIKM 2007).
     """
     if not first.per_user.index.equals(second.per_user.index):
         raise SettingError(f"{first.name} and {second.name} were evaluated on different users; nothing to pair")
     shared = [m for m in first.per_user.columns if m in second.per_user.columns]
-    a, b = (_subset(report, shared) for report in (first, second))
+    a, b = (Report(report.name, report.per_user[shared], report.weights) for report in (first, second))
     table = _interval(lambda counts: a._means(counts) - b._means(counts), a.per_user, seed, resamples)
     observed = a.mean[shared] - b.mean[shared]
     keep = np.random.default_rng(seed + 1).random((resamples, len(a.per_user))) < 0.5
@@ -200,21 +187,10 @@ def search(
     metric: str = "ndcg",
     k: int = 10,
 ) -> pd.DataFrame:
-    """Try settings on validation data that were cut from train, never on test.
+    """Grid search on validation data that were cut from train, never on test.
 
-    Args:
-        model: makes a model from a setting, a class for example.
-        settings: keyword arguments, one mapping a try.
-        train: to fit on.
-        valid: to judge by; cut from the training data.
-        metric: of `evaluate`; "rmse" and "mae" are of `evaluate_ratings`, and there the smallest is best.
-        k: length of the lists.
-
-    Returns:
-        One row a setting: its values and the metric, best first.
-
-    Raises:
-        ValueError: the metric is not known, or does not say what is better.
+    `model` makes a model of each setting's keyword arguments. "rmse" and "mae" are metrics of `evaluate_ratings`, where
+    the smallest is best; the others are those of `evaluate`. One row a setting: its values and the metric, best first.
     """
     if metric not in _SEARCHED:
         raise SettingError(f"metric={metric!r} is none to search by; choose one of {', '.join(_SEARCHED)}")
@@ -232,10 +208,6 @@ def _interval(
 ) -> pd.DataFrame:
     low, high = bootstrap_interval(means, len(per_user), seed=seed, resamples=resamples, draw="integers")
     return pd.DataFrame({"low": low, "high": high}, index=per_user.columns)
-
-
-def _subset(report: Report, columns: list[str]) -> Report:
-    return Report(report.name, report.per_user[columns], report.weights)
 
 
 def _swapped_difference(a: Report, b: Report, keep: np.ndarray) -> np.ndarray:

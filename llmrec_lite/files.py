@@ -25,11 +25,7 @@ def file_sha256(file: Path) -> str:
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Give a path to write to; what was written takes the name `path` when the block ends without an error.
-
-    Raises:
-        OSError: the folder cannot be made or written.
-    """
+    """Path to write to; what was written takes the name `path` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -47,12 +43,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Give a folder to write files into; with their checksums it takes the name `path` when the block ends well.
+    """Folder to write files into; with their checksums it takes the name `path` when the block ends without an error.
 
     A folder of that name is replaced at the last moment. What a killed process left beside it is removed.
-
-    Raises:
-        OSError: the folder cannot be made or written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -39,26 +39,20 @@ class RatingPredictor(Protocol):
     """A model that predicts a rating for a pair of user and item."""
 
     def predict(self, user_ids: Sequence[Hashable], item_ids: Sequence[Hashable]) -> np.ndarray:
-        """Return the rating expected of user user_ids[j] for item item_ids[j], shape (len(user_ids),).
-
-        Raises:
-            UnknownIdError: a user or an item that is not in the training data.
-            SettingError: not as many users as items.
-        """
+        """Rating expected of user user_ids[j] for item item_ids[j], shape (len(user_ids),)."""
         ...
 
 
 def top_k_unseen(scores: np.ndarray, seen: sparse.csr_array | None, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pick the k best items of every row that the row's user has not seen.
+    """Indices and scores of the k best items of every row that the row's user has not seen, both (n, k), best first.
 
     Args:
         scores: (n, n_items); -inf and nan exclude an item. Not changed.
         seen: (n, n_items) sparse, or None to exclude nothing.
         k: at least 1.
 
-    Returns:
-        items and scores, both (n, k), best first; equal scores go by item index, so that a list does not
-        depend on the sorting routine. Where candidates run out, item is -1 and score -inf.
+    Equal scores go by item index, so that a list does not depend on the sorting routine. Where candidates run out, item
+    is -1 and score -inf.
     """
     if k < 1:
         raise SettingError(f"k must be at least 1, not {k}")

@@ -26,15 +26,11 @@ Metric = Callable[..., Any]
 
 
 def hits_at_k(recommended: Ranked, relevant: Relevant, k: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Mark which of the first k recommendations are relevant.
+    """Relevance of the first k recommendations.
 
     Returns:
         hits (n_users, k) bool, and n_relevant (n_users,), the number of relevant items of each user. One
         user gives n_users = 1.
-
-    Raises:
-        ValueError: k is not positive, a list recommends an item twice or one that the sparse array does not
-            have, or the numbers of users differ.
     """
     if k < 1:
         raise SettingError(f"k must be at least 1, not {k}")
@@ -157,7 +153,7 @@ def _filled(recommended: Ranked) -> np.ndarray:
 
 
 def coverage(recommended: Ranked, n_items: int) -> float:
-    """Share of the catalogue that is recommended to anybody."""
+    """Share of the catalog that is in any list."""
     lists = _filled(recommended)
     return len(np.unique(lists[lists >= 0])) / n_items
 
@@ -184,11 +180,8 @@ def novelty(recommended: Ranked, n_interactions: np.ndarray, n_users: int) -> np
 def intra_list_diversity(recommended: Ranked, item_vectors: np.ndarray) -> np.ndarray:
     """Mean of 1 - cosine over all pairs of items within each list, shape (n_lists,).
 
-    Ziegler et al., WWW 2005. A list with fewer than two items gets nan.
-
-    Args:
-        recommended: item indices, (n_lists, k), -1 where a list is shorter.
-        item_vectors: features of the items, (n_items, d); a row of zeros is unlike everything.
+    Ziegler et al., WWW 2005. Features of the items are (n_items, d); a row of zeros is unlike everything. A list with
+    fewer than two items gets nan.
     """
     lists = _filled(recommended)
     present = lists >= 0
@@ -211,47 +204,9 @@ def _mean_where(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
 # ---- predictions of a rating ----
 
 
-def _pair(true: Ranked, predicted: Ranked) -> tuple[np.ndarray, np.ndarray]:
+def rmse(true: Ranked, predicted: Ranked) -> float:
+    """Root of the mean squared error of two non-empty arrays of one shape, in units of the rating."""
     a, b = np.asarray(true, dtype=float), np.asarray(predicted, dtype=float)
     if a.shape != b.shape or a.size == 0:
         raise SettingError(f"need two equally long, non-empty arrays, got shapes {a.shape} and {b.shape}")
-    return a, b
-
-
-def rmse(true: Ranked, predicted: Ranked) -> float:
-    """Root of the mean squared error, in units of the rating."""
-    a, b = _pair(true, predicted)
     return float(np.sqrt(np.mean((a - b) ** 2)))
-
-
-def mae(true: Ranked, predicted: Ranked) -> float:
-    """Mean absolute error, in units of the rating."""
-    a, b = _pair(true, predicted)
-    return float(np.mean(np.abs(a - b)))
-
-
-# ---- a yes or no for every pair of user and item ----
-
-
-def accuracy(true: Ranked, predicted: Ranked) -> float:
-    """Share of yes/no predictions that are right."""
-    a, b = _pair(true, predicted)
-    return float(np.mean((a > 0) == (b > 0)))
-
-
-def precision(true: Ranked, predicted: Ranked) -> float:
-    """Share of the predicted yes that are yes; 0 where nothing is predicted yes."""
-    a, b = _pair(true, predicted)
-    return float(((a > 0) & (b > 0)).sum() / max((b > 0).sum(), 1))
-
-
-def recall(true: Ranked, predicted: Ranked) -> float:
-    """Share of the true yes that are predicted yes; 0 where nothing is yes."""
-    a, b = _pair(true, predicted)
-    return float(((a > 0) & (b > 0)).sum() / max((a > 0).sum(), 1))
-
-
-def f1(true: Ranked, predicted: Ranked) -> float:
-    """Harmonic mean of precision and recall, 0 where both are 0."""
-    p, r = precision(true, predicted), recall(true, predicted)
-    return 2 * p * r / (p + r) if p + r else 0.0

@@ -19,7 +19,7 @@ from pandas.io.formats.style import Styler
 from llmrec_lite.errors import SettingError
 from llmrec_lite.evaluate import Report
 
-# Okabe and Ito's palette, told apart by people with any of the common color vision deficiencies.
+# Okabe and Ito's palette, distinct with any of the common color vision deficiencies.
 BLUE, ORANGE, GREEN, RED, SKY, PINK, GRAY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#6B6B6B",
 )  # fmt: skip
@@ -51,12 +51,7 @@ def use_style() -> None:
 def show(fig: Figure, alt: str) -> None:
     """Show a figure together with its description, and close it.
 
-    Args:
-        fig: the figure.
-        alt: what a reader who cannot see the figure needs to know, in a sentence or two.
-
-    Raises:
-        ValueError: alt is empty.
+    `alt` is a sentence or two with what a reader who cannot see the figure needs to know.
     """
     if not alt.strip():
         raise SettingError("a figure needs an alt text: what does it show?")
@@ -70,13 +65,7 @@ def show(fig: Figure, alt: str) -> None:
 
 
 def long_tail(counts: np.ndarray, ax: Axes, head_share: float = 0.8) -> None:
-    """Draw interactions an item by rank on logarithmic axes, and mark the few items that hold `head_share`.
-
-    Args:
-        counts: (n_items,) interactions of each item.
-        ax: where to draw.
-        head_share: share of all interactions that makes the head.
-    """
+    """Draw interactions, (n_items,), by rank on logarithmic axes, and mark the items that hold `head_share`."""
     ranked = np.sort(counts)[::-1]
     head = int(np.searchsorted(ranked.cumsum(), head_share * ranked.sum())) + 1
     rank = np.arange(1, len(ranked) + 1)
@@ -91,14 +80,7 @@ def long_tail(counts: np.ndarray, ax: Axes, head_share: float = 0.8) -> None:
 
 
 def interval_plot(reports: Sequence[Report], metric: str, ax: Axes, low_is_good: bool = False) -> None:
-    """Draw the mean of one metric with its 95% interval for every report, the best one on top.
-
-    Args:
-        reports: from `evaluate`.
-        metric: a column of their tables.
-        ax: where to draw.
-        low_is_good: whether the smallest value is the best, as for errors.
-    """
+    """Draw the mean of one metric with its 95% interval for every report, the best one on top."""
     ordered = sorted(reports, key=lambda r: r.mean[metric], reverse=low_is_good)
     for place, report in enumerate(ordered):
         low, high = report.interval.loc[metric]
@@ -114,16 +96,7 @@ def leaderboard(
     columns: Sequence[str] = ("ndcg", "precision", "recall"),
     low_is_good: bool = False,
 ) -> Styler:
-    """Lay reports out as a table, best value of a column bold, the 95% interval beside each mean.
-
-    Args:
-        reports: from `evaluate` or `evaluate_ratings`.
-        columns: metrics to show; overall ones (coverage, gini) have no interval.
-        low_is_good: whether the smallest value is the best, as for errors.
-
-    Raises:
-        ValueError: two reports have one name.
-    """
+    """Table of reports, best value of a column bold, 95% interval beside each mean (not of overall metrics)."""
     names = [r.name for r in reports]
     if len(set(names)) < len(names):
         raise SettingError(f"every row needs its own name, not {names}; pass name= to evaluate")

@@ -81,17 +81,14 @@ def record_claim(
     measured: str,
     evidence: dict[str, float] | None = None,
 ) -> Claim:
-    """Record what a chapter found about a claim, for the ledger at the end of the book, and return it to be shown.
+    """Record the verdict of a chapter on a claim, for the ledger at the end of the book, and return it to be shown.
 
     Args:
         claim: "C01" to "C23".
         chapter: name of the notebook, such as "03_collaborative_filtering".
         verdict: "holds", "partly", "fails" or "open" (a later chapter goes on with it).
-        measured: what was measured, in a sentence, with its numbers.
+        measured: the result in a sentence, with its numbers.
         evidence: the numbers behind it by name.
-
-    Raises:
-        ValueError: no such claim, verdict or form of chapter name.
     """
     if claim not in CLAIMS:
         raise SettingError(f"there is no claim {claim!r}; they run from C01 to C23")
@@ -106,14 +103,7 @@ def record_claim(
 
 
 def ledger(folder: Path | None = None) -> dict[str, list[Claim]]:
-    """Return what chapters have recorded about each claim, in the order of the chapters; the last one settles it.
-
-    Args:
-        folder: of the records; `records_dir()` where None.
-
-    Raises:
-        ValueError: a file is no record of a claim; it is named.
-    """
+    """Recorded verdicts on each claim, in the order of the chapters; the last one settles it."""
     found: dict[str, list[Claim]] = {claim: [] for claim in CLAIMS}
     for path in sorted((folder or records_dir()).glob("C*.json")):
         try:

@@ -44,11 +44,7 @@ def load_reviews() -> pd.DataFrame:
 
 
 def split_texts(texts: pd.Series, seed: int, held_out: float = 0.1) -> tuple[list[str], list[str], list[str]]:
-    """Deal texts out at random into train, validation and test, each of the latter two a share `held_out`.
-
-    Raises:
-        ValueError: the shares leave a part empty.
-    """
+    """Deal texts out at random into train, validation and test, each of the latter two a share `held_out`."""
     n = round(len(texts) * held_out)
     if not 0 < n < len(texts) / 2:
         raise SettingError(f"held_out={held_out!r} of {len(texts)} texts leaves a part empty; take a share such as 0.1")

@@ -54,11 +54,7 @@ def recommenders_split(dataset: Dataset, train_fraction: float = 0.75, seed: int
 
 
 def temporal_split(dataset: Dataset, test_fraction: float = 0.2) -> Split:
-    """Put the latest `test_fraction` of all interactions into test: train knows nothing of the future.
-
-    Raises:
-        ValueError: the data set has no timestamps.
-    """
+    """Put the latest `test_fraction` of all interactions into test: train knows nothing of the future."""
     _check_fraction(test_fraction, "test_fraction")
     if not dataset.has_timestamps:
         raise SettingError("a temporal split needs timestamps that differ; this data set has none")
@@ -70,8 +66,7 @@ def temporal_split(dataset: Dataset, test_fraction: float = 0.2) -> Split:
 def leave_last_out(dataset: Dataset, n: int = 1) -> Split:
     """Put every user's last `n` interactions into test; users with at most `n` stay wholly in train.
 
-    Ties in time are broken by the order of the file. (Three quarters of the rows of MovieLens 100K share
-    their second with another row of the user, so this rule is part of the protocol.)
+    Ties in time, frequent in MovieLens 100K, are broken by the order of the file.
     """
     if n < 1:
         raise SettingError(f"n must be at least 1, not {n}")
@@ -103,10 +98,9 @@ def cold_items(dataset: Dataset, fraction: float = 0.2, seed: int = 0) -> Split:
 
 
 def kfold(dataset: Dataset, k: int = 5, seed: int = 0) -> Iterator[Split]:
-    """Yield k splits whose test parts together are the whole data set, each interaction exactly once.
+    """Folds: k splits whose test parts together are the whole data set, each interaction exactly once.
 
-    The shuffle and the fold sizes are those of Surprise's `KFold(k, random_state=seed)`, so that its
-    published table can be set beside ours.
+    Shuffle and fold sizes are those of Surprise's `KFold(k, random_state=seed)`, whose published table can be compared.
     """
     if not 2 <= k <= len(dataset):
         raise SettingError(f"k must lie between 2 and the {len(dataset):,} interactions, not {k}")
@@ -117,18 +111,9 @@ def kfold(dataset: Dataset, k: int = 5, seed: int = 0) -> Iterator[Split]:
 
 
 def subsample(dataset: Dataset, per_user: np.ndarray, per_item: np.ndarray, seed: int = 0) -> Split:
-    """Subsample with at most so many interactions of each user and each item in train, the others in test.
+    """Subsample with at most so many interactions of each user, (n_users,), and item, (n_items,), in train.
 
-    Items are subsampled first, so that a user may keep fewer than allowed.
-
-    Args:
-        dataset: to be subsampled.
-        per_user: (n_users,) most interactions of each user; inf for all.
-        per_item: (n_items,) most interactions of each item; inf for all.
-        seed: of what is kept.
-
-    Raises:
-        ValueError: the limits are not one for each user and item, or nothing is kept or left out.
+    Items are subsampled first, so that a user may keep fewer than allowed; inf allows all.
     """
     if np.shape(per_user) != (dataset.n_users,) or np.shape(per_item) != (dataset.n_items,):
         raise SettingError(

@@ -37,14 +37,9 @@ def bootstrap_interval(
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13. A paired comparison is a statistic that
     takes the difference of two models under the same counts.
 
-    Args:
-        statistic: from counts (resamples, n), how often each unit was drawn, to values (resamples,) or (resamples, m).
-            It may leave samples out by returning fewer rows.
-        n_units: how many units there are. Several numbers are crossed kinds of units, such as seeds and users, which
-            are drawn independently; the statistic then takes the counts of each.
-        seed: of what is drawn.
-        resamples: number of samples.
-        draw: see `bootstrap_counts`; crossed units are drawn by "integers".
+    The statistic takes counts (resamples, n), how often each unit was drawn, and gives values (resamples,) or
+    (resamples, m); it may leave samples out. Several `n_units` are crossed kinds of units, such as seeds and users,
+    drawn independently by "integers" (see `bootstrap_counts`); the statistic then takes the counts of each.
 
     Returns:
         low and high, numbers, or (m,) each.

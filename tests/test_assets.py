@@ -46,7 +46,7 @@ def tiny(sha256: str, name: str = "tiny") -> Asset:
         sha256,
         "tiny/data/",
         2000,
-        "a tiny licence",
+        "a tiny license",
         "Tiny and Small (2020)",
         "two files",
     )
@@ -102,7 +102,7 @@ def test_the_table_is_pinned() -> None:
         assert asset.version[0].isdigit()
         assert "/" in asset.prefix
         assert asset.bytes > 1_000_000
-        assert asset.licence
+        assert asset.license
         assert asset.citation
         assert asset.about
 
@@ -224,7 +224,7 @@ def test_terms_are_printed_once_and_not_on_standard_output(store: Store, capsys:
     assets.fetch("tiny")
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err.count("a tiny licence") == 1
+    assert printed.err.count("a tiny license") == 1
     assert printed.err.count("Tiny and Small (2020)") == 1
 
 

@@ -60,7 +60,7 @@ def test_the_order_of_the_tables_is_the_order_of_the_indices():
     users = pd.DataFrame({"user_id": [2, 9, 1], "age": [20, 90, 10]})
     data = Dataset.from_frames(LOG, ITEMS.iloc[::-1], users)
     assert list(data.user_index) == [2, 2, 0]
-    assert list(data.item_index) == [2, 1, 2]  # the reversed catalogue is 30, 20, 10
+    assert list(data.item_index) == [2, 1, 2]  # the reversed catalog is 30, 20, 10
     assert (data.n_users, data.n_items, len(data)) == (3, 3, 3)  # user 9 and item 30 have no interaction
     assert data.users["age"].tolist() == [20, 90, 10]
     assert repr(data) == "Dataset(3 interactions, 3 users, 3 items)"

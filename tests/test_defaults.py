@@ -24,7 +24,7 @@ from llmrec_lite.recommenders.base import BaseRecommender
         (EASE, {"l2": 1000.0}),
         (DenoisingAutoencoder, {"dropout": 0.65, "l2": 700.0}),
         (ALS, {"factors": 64, "alpha": 4.0, "l2": 40.0}),
-        (BPR, {"epochs": 60, "learning_rate": 0.1}),
+        (BPR, {"n_epochs": 60, "learning_rate": 0.1}),
         (UserKNN, {"k": 100, "shrink": 0.0}),
         (ItemKNN, {"k": 200, "shrink": 0.0}),
         (BaselineKNN, {"k": 40, "shrink": 100.0}),

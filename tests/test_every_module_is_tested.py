@@ -10,7 +10,6 @@ ELSEWHERE = {
     "llmrec_lite/cli/finetune_job.py": "tests/cli/test_finetune.py",
     "llmrec_lite/llma/config.py": "tests/llma/test_model.py",
     "llmrec_lite/llma/explain.py": "tests/llma/test_cold_start.py",
-    "llmrec_lite/llma/parts.py": "tests/llma/test_model.py",
     "book/experiments/study.py": "tests/experiments/test_ch14_ratings.py",
     "book/tools/checks/assignments.py": "tests/book/test_checks.py",
     "book/tools/checks/chapters.py": "tests/book/test_checks.py",

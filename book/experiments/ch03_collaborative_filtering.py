@@ -27,9 +27,9 @@ TOP10_GRIDS: dict[str, Grid] = {
 }
 RATING_GRIDS: dict[str, Grid] = {
     "ItemMean": {"damping": [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 25.0]},
-    "Baseline": {"item_damping": [1.0, 2.0, 5.0, 10.0], "user_damping": [2.0, 5.0, 10.0]},
+    "BiasBaseline": {"item_damping": [1.0, 2.0, 5.0, 10.0], "user_damping": [2.0, 5.0, 10.0]},
     "BaselineKNN": {"k": [20, 40, 60, 80], "shrink": [50.0, 100.0, 200.0]},
-    "BiasedMF": {"factors": [32, 64, 128], "l2": [0.08, 0.1], "epochs": [40, 60]},
+    "BiasedMF": {"factors": [32, 64, 128], "l2": [0.08, 0.1], "n_epochs": [40, 60]},
 }
 QUICK = ["Random", "Popularity", "ContentBased", "UserKNN", "ItemKNN", "ALS", "EASE", "DenoisingAutoencoder"]
 SEEDED = {"ALS", "BPR", "NeuMF"}

@@ -30,7 +30,7 @@ def next_item() -> dict[str, Any]:
     """Next item, all items as candidates, ties in time by the order of the file: six settings a model.
 
     Outer split: `leave_last_out`. Inner split: the same on the training part. Networks train with a softmax
-    over the catalogue, and SASRec once more with sampled binary cross-entropy. Three seeds where a model has one;
+    over the catalog, and SASRec once more with sampled binary cross-entropy. Three seeds where a model has one;
     intervals are over users, of each user's mean over the seeds; leads over the counting model are paired.
     """
     models = _models()

@@ -38,7 +38,7 @@ class Projected:
     dimension: int
 
     def learn(self, texts: Sequence[str]) -> Projected:
-        """Find the directions (a recommender would call a `fit` again, on the catalogue alone)."""
+        """Find the directions (a recommender would call a `fit` again, on the catalog alone)."""
         self.svd_ = TruncatedSVD(self.dimension, random_state=0).fit(self.encoder.encode(texts))
         return self
 
@@ -60,7 +60,7 @@ def static() -> dict[str, Any]:
     Two uses. New films: a fifth of the films is new (five draws); the tables learn from the texts of the others and of
     6,000 reviews, with the strength of the ridge whose cosines agree best with the teacher's on a tenth of the other
     films that was set aside; a ridge for each user ranks the new ones (nDCG@10, strength chosen on a second cold split
-    inside train). "catalogue read" is a table that has learned from the new films' texts as well. "Would recommend": a
+    inside train). "catalog read" is a table that has learned from the new films' texts as well. "Would recommend": a
     logistic regression on 1,000 of the 6,000 reviews, ten draws (AUC on 3,000 others). "LSA" is a table without a
     teacher: TF-IDF's directions of most variance; "MiniLM, 128" are MiniLM's. "cosines" correlate the cosines of pairs
     of new films with the teacher's. Speed is texts a second on one thread, 200 reviews, nothing cached, median of
@@ -123,7 +123,7 @@ def _new_films(reviews: Sequence[str], seed: int) -> dict[str, Any]:
     tables = {l2: StaticEncoder(l2=l2).distill(teacher, tokens, [*kept, *reviews]) for l2 in L2}
     l2 = max(L2, key=lambda value: agreement(tables[value], held))
     encoders = _encoders([*films[old], *reviews], l2)
-    encoders["table, 128, catalogue read"] = StaticEncoder(128, l2=l2).distill(teacher, tokens, [*films, *reviews])
+    encoders["table, 128, catalog read"] = StaticEncoder(128, l2=l2).distill(teacher, tokens, [*films, *reviews])
     found: dict[str, Any] = {"l2": l2, "ndcg": {}, "cosines": {}}
     for name, encoder in encoders.items():
         found["ndcg"][name] = _ranked_by(encoder, inner, valid, train, test)

@@ -10,7 +10,7 @@ import numpy as np
 from book.experiments.common import Grid, Model, compute_again, next_item_parts, table_of_models, top10_parts
 from book.experiments.registry import Result, Row, draw, experiment
 from llmrec_lite.data import Dataset
-from llmrec_lite.knowledge.meta_knowledge import Correction, LSTM4Rec, MetaKnowledge, Pooled
+from llmrec_lite.knowledge.meta_knowledge import Correction, LSTM4Rec, MetaKnowledge, PooledHistory
 from llmrec_lite.recommenders import ALS, SASRec
 from llmrec_lite.recommenders.base import BaseRecommender
 
@@ -74,7 +74,7 @@ def histories() -> dict[str, Any]:
     """Make a state of a history: a mean, a mean by distance, attention, both, an LSTM, a Transformer.
 
     Next item, the protocol of `next_item`: six settings a model chosen inside train, five seeds. All train with a
-    softmax over the catalogue for at most 20 epochs. Intervals of differences are over users.
+    softmax over the catalog for at most 20 epochs. Intervals of differences are over users.
     """
     against = {
         "recency": ["mean"],
@@ -88,7 +88,7 @@ def histories() -> dict[str, Any]:
 
 def _history_models() -> dict[str, Model]:
     pools = ["mean", "recency", "attention", "attention and recency"]
-    models: dict[str, Model] = {pool: (Pooled, {"pool": pool}, HISTORIES) for pool in pools}
+    models: dict[str, Model] = {pool: (PooledHistory, {"pool": pool}, HISTORIES) for pool in pools}
     models["LSTM"] = LSTM4Rec, {}, HISTORIES
     models["Transformer"] = SASRec, {}, {**HISTORIES, "learning_rate": [0.001, 0.002, 0.004]}
     return models

@@ -46,7 +46,7 @@ GROUPS = {"all": (0, np.inf), "at most 20": (0, 20), "21 to 100": (21, 100), "ov
 
 
 def _shuffled(links: pd.Series, seed: int = 0) -> pd.Series:
-    """Link each film to the entity of another, as a control; a film that the catalogue has twice stays one film."""
+    """Link each film to the entity of another, as a control; a film that the catalog has twice stays one film."""
     entities = links.unique()
     return links.map(dict(zip(entities, np.random.default_rng(seed).permutation(entities), strict=True)))
 
@@ -62,7 +62,7 @@ def fact_choices(data: Dataset) -> Iterator[tuple[str, sparse.csr_array]]:
     yield "genres of the graph", fact_matrix(facts[genre], right, data)[0]
     yield "facts but genres", fact_matrix(facts[~genre], right, data)[0]
     yield "facts but awards", fact_matrix(facts[~late], right, data)[0]
-    yield "genres of the catalogue", genre_facts(data)
+    yield "genres of the catalog", genre_facts(data)
 
 
 def _by_group(model: Any, train: Dataset, test: Dataset, name: str) -> dict[str, Report]:
@@ -129,11 +129,11 @@ def facts_fused() -> dict[str, Any]:
     jobs = [delayed(_fact_model)(name, facts, parts) for name, facts in choices.items()]
     done = {found[0]: found[1:] for found in tqdm(work(jobs), total=len(jobs), desc="models")}
     table = _rows("no facts", setting, plain, {}) + _rows("ALS", {}, als, {})
-    genres = done["genres of the catalogue"][2]
+    genres = done["genres of the catalog"][2]
     for name in choices:
         rivals = {"no facts": plain, "weight 0": done[name][3]}
         if name == "facts, right links":
-            rivals |= {"genres of the catalogue": genres, "ALS": als}
+            rivals |= {"genres of the catalog": genres, "ALS": als}
         table += _rows(name, done[name][0], done[name][2], rivals)
     return {"table": table, "tried": {"no facts": tried} | {name: found[1] for name, found in done.items()}}
 
@@ -173,7 +173,7 @@ def facts_learned() -> dict[str, Any]:
 
     The split of `top10`, two seeds, two settings each, chosen inside train. "CKE, no facts" is the same factorization
     with the entities left out. In the one graph everything met counts as liked, as in the test; without facts it still
-    has the catalogue's genres and decades, and the people. Lists as in `facts_fused`.
+    has the catalog's genres and decades, and the people. Lists as in `facts_fused`.
     """
     models, parts = _learned_models(), top10_parts()
     work = Parallel(n_jobs=-1, max_nbytes=None, return_as="generator_unordered")
@@ -215,7 +215,7 @@ QUICK = ("CKE, no facts", "CKE, shuffled links", "CKE, right links")
 def new_films_facts() -> dict[str, Any]:
     """Rank films that nobody has rated, by text, by facts and by both: the draws and the protocol of `new_items`.
 
-    Of films that the catalogue has twice only the first entry is kept, or a new film could be known from its twin.
+    Of films that the catalog has twice only the first entry is kept, or a new film could be known from its twin.
     "MiniLM, facts as sentences" reads who made a film as "By the director of Alien (1979)." behind its text. The films
     named there are those most met in the part that a model may see.
     """
@@ -243,7 +243,7 @@ def new_films_facts() -> dict[str, Any]:
 
 
 def without_twins(data: Dataset) -> Dataset:
-    """Leave out the second entry of films that the catalogue has twice."""
+    """Leave out the second entry of films that the catalog has twice."""
     return data.with_interactions(data.interactions[~data.items["text"].duplicated().to_numpy()[data.item_index]])
 
 

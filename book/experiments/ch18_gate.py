@@ -189,7 +189,7 @@ def fused_new_items() -> dict[str, Any]:
     """Find the share a of the text for films that n people have met: these films ranked among themselves.
 
     Five draws. Two fifths of the films keep n of their ratings; a is chosen on the one fifth and used on the other.
-    Films that the catalogue has twice are left out, or a new film could be known from its twin.
+    Films that the catalog has twice are left out, or a new film could be known from its twin.
     """
     return _shares_for_films((0, 1, 3, 10, 30))
 
@@ -215,7 +215,7 @@ def _shares_for_films(known: Sequence[int]) -> dict[str, Any]:
             for group in groups:
                 closed = seen | ~np.isin(np.arange(data.n_items), group)
                 wanted = later.multiply(~closed).tocsr()
-                # Equal scores go by a random order: that of the catalogue knows what is popular.
+                # Equal scores go by a random order: that of the catalog knows what is popular.
                 order = np.random.default_rng(number).permutation(data.n_items)
                 ranked = [np.where(closed, -np.inf, _fuse_z(scores, a, seen))[:, order] for a in SHARE_GRID]
                 lists = [order[top_k_unseen(row, None, 10)[0]] for row in ranked]

@@ -38,14 +38,14 @@ class Check:
         name: What was looked at.
         ok: True when all is well.
         found: What is there.
-        mend: What to do when it is not well; empty when it is.
+        fix: What to do when it is not well; empty when it is.
         level: How bad a check that is not ok is: "fail" stops the book, "warn" stops a part of it.
     """
 
     name: str
     ok: bool
     found: str
-    mend: str = ""
+    fix: str = ""
     level: Literal["fail", "warn"] = "fail"
 
 
@@ -77,17 +77,17 @@ def run(console: Console | None = None) -> int:
     """
     console = console or Console()
     table = Table("", "check", box=box.SIMPLE_HEAD)
-    for header in ("found", "how to mend it"):
+    for header in ("found", "how to fix it"):
         table.add_column(header, overflow="fold")  # paths and commands are shown whole
     made = checks()
     for check in made:
         word, style = ("ok", "green") if check.ok else (check.level, "red" if check.level == "fail" else "yellow")
         # Text, because a path may hold square brackets, which rich reads as markup.
-        table.add_row(Text(word, style), Text(check.name), Text(check.found), Text(check.mend))
+        table.add_row(Text(word, style), Text(check.name), Text(check.found), Text(check.fix))
     console.print(table)
     failed = [check.name for check in made if not check.ok and check.level == "fail"]
     warned = [check.name for check in made if not check.ok and check.level == "warn"]
-    for word, names in (("To mend", failed), ("Worth a look", warned)):
+    for word, names in (("To fix", failed), ("Worth a look", warned)):
         if names:
             console.print(Text(f"{word}: {', '.join(names)}."))
     if not failed:
@@ -95,8 +95,8 @@ def run(console: Console | None = None) -> int:
     return 1 if failed else 0
 
 
-def _verdict(name: str, ok: bool, found: str, mend: str, level: Literal["fail", "warn"] = "fail") -> Check:
-    return Check(name, ok, found, "" if ok else mend, level)
+def _verdict(name: str, ok: bool, found: str, fix: str, level: Literal["fail", "warn"] = "fail") -> Check:
+    return Check(name, ok, found, "" if ok else fix, level)
 
 
 def _here(program: str | Path) -> bool:
@@ -108,14 +108,14 @@ def _here(program: str | Path) -> bool:
 
 def _python() -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
-    mend = "Install Python 3.11 or later, then: make clean book PYTHON=python3.12 (the name of yours)"
-    return _verdict("Python 3.11 or later", sys.version_info >= (3, 11), found, mend)
+    fix = "Install Python 3.11 or later, then: make clean book PYTHON=python3.12 (the name of yours)"
+    return _verdict("Python 3.11 or later", sys.version_info >= (3, 11), found, fix)
 
 
 def _environment() -> Check:
     ok = sys.prefix != sys.base_prefix or "CONDA_PREFIX" in os.environ
-    mend = "Run `make test` once, which makes .venv, then: source .venv/bin/activate"
-    return _verdict("virtual environment", ok, sys.prefix, mend, "warn")
+    fix = "Run `make test` once, which makes .venv, then: source .venv/bin/activate"
+    return _verdict("virtual environment", ok, sys.prefix, fix, "warn")
 
 
 def _versions() -> Check:
@@ -154,8 +154,8 @@ def _memory() -> Check:
     except ImportError:
         return Check(name, False, "unknown, because psutil is not installed", REINSTALL, "warn")
     available = psutil.virtual_memory().available
-    mend = "Close other programs; the book needs 4 GB free, and some later chapters would crash"
-    return _verdict(name, available >= 4 * GIGABYTE, f"{available / GIGABYTE:.1f} GB", mend, "warn")
+    fix = "Close other programs; the book needs 4 GB free, and some later chapters would crash"
+    return _verdict(name, available >= 4 * GIGABYTE, f"{available / GIGABYTE:.1f} GB", fix, "warn")
 
 
 def _nearest(folder: Path) -> Path:
@@ -166,35 +166,35 @@ def _nearest(folder: Path) -> Path:
 def _disk() -> Check:
     folder = assets.cache_dir()
     free = shutil.disk_usage(_nearest(folder)).free
-    mend = "Make room, or set the environment variable LLMREC_CACHE to a folder on another disk"
+    fix = "Make room, or set the environment variable LLMREC_CACHE to a folder on another disk"
     found = f"{free / GIGABYTE:.1f} GB free for {folder}"
-    return _verdict("disk", free >= GIGABYTE, found, mend, "warn")
+    return _verdict("disk", free >= GIGABYTE, found, fix, "warn")
 
 
 def _cache() -> Check:
     name, folder = "cache folder is writable", assets.cache_dir()
-    mend = "Make it writable, or set the environment variable LLMREC_CACHE to a folder of yours"
+    fix = "Make it writable, or set the environment variable LLMREC_CACHE to a folder of yours"
     try:
         with tempfile.TemporaryFile(dir=_nearest(folder)):
             return Check(name, True, str(folder))
     except OSError as error:
         # A class may share a full cache that nobody may change: then only new downloads fail.
         level: Literal["fail", "warn"] = "warn" if assets.is_present("movielens-100k") else "fail"
-        return Check(name, False, f"{folder}: {error}", mend, level)
+        return Check(name, False, f"{folder}: {error}", fix, level)
 
 
 def _asset(name: str) -> Check:
     asset = assets.ASSETS[name]
     special = {"movielens-100k": "All chapters need it", "movielens-titles": "Part IV needs it"}
     needed = special.get(name, "Part II needs it")
-    mend = f"{needed}: llmrec fetch {name} ({asset.bytes / 1e6:.0f} MB)"
+    fix = f"{needed}: llmrec fetch {name} ({asset.bytes / 1e6:.0f} MB)"
     ok = assets.is_present(name)
-    return _verdict(f"asset {name}", ok, "present" if ok else "not in the cache folder", mend, "warn")
+    return _verdict(f"asset {name}", ok, "present" if ok else "not in the cache folder", fix, "warn")
 
 
 def _kernel() -> Check:
     name = "Jupyter kernel python3"
-    mend = "python -m ipykernel install --sys-prefix --name python3"
+    fix = "python -m ipykernel install --sys-prefix --name python3"
     try:
         from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
     except ImportError as error:
@@ -202,13 +202,13 @@ def _kernel() -> Check:
     try:
         program = KernelSpecManager().get_kernel_spec("python3").argv[0]
     except (NoSuchKernel, OSError, ValueError, IndexError) as error:
-        return Check(name, False, f"not found or unreadable: {error!r}", mend)
+        return Check(name, False, f"not found or unreadable: {error!r}", fix)
     # Jupyter starts its own interpreter where the kernel says just "python".
     if program in {"python", "python3", f"python3.{sys.version_info.minor}"}:
         program = sys.executable
     if not Path(program).is_file():
-        return Check(name, False, f"starts {program}, which does not exist", mend)
-    return _verdict(name, _here(program), f"starts {program}", mend)
+        return Check(name, False, f"starts {program}, which does not exist", fix)
+    return _verdict(name, _here(program), f"starts {program}", fix)
 
 
 def _browser() -> Check:
@@ -216,15 +216,15 @@ def _browser() -> Check:
     home = os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or user_cache_path("ms-playwright", False, opinion=False)
     own = sorted(Path(home).glob("chromium*"))
     found = next(filter(None, map(shutil.which, BROWSERS)), None) or (str(own[-1]) if own else "")
-    mend = "Only the tests of the site need it: playwright install chromium, or your system's package chromium"
-    return _verdict("Chromium", bool(found), found or "not found", mend, "warn")
+    fix = "Only the tests of the site need it: playwright install chromium, or your system's package chromium"
+    return _verdict("Chromium", bool(found), found or "not found", fix, "warn")
 
 
 def _command() -> Check:
     found = shutil.which("llmrec")
-    mend = f"Activate this environment, or type {Path(sysconfig.get_path('scripts')) / 'llmrec'} in full"
+    fix = f"Activate this environment, or type {Path(sysconfig.get_path('scripts')) / 'llmrec'} in full"
     found_here = found is not None and _here(found)
-    return _verdict("command llmrec", found_here, found or "not on PATH", mend, "warn")
+    return _verdict("command llmrec", found_here, found or "not on PATH", fix, "warn")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Chapters 16 and 17: what is known beside the interactions."""
+"""Chapters 16 and 17: meta-knowledge and knowledge graphs."""

@@ -28,9 +28,6 @@ class KnowledgeNet(nn.Module):
     - "complex": the real part of the sum of e_h * w_r * conj(e_t), e and w complex (Trouillon et al., ICML 2016)
 
     Complex vectors have dim / 2 entries: first the real parts, then the imaginary ones.
-
-    Raises:
-        ValueError: the scorer is none of those named, or dim is odd and the entries are complex.
     """
 
     def __init__(self, n_entities: int, n_relations: int, dim: int, scorer: Scorer) -> None:
@@ -94,21 +91,14 @@ class TailScorer(Protocol):
 
 
 class KnowledgeEmbedding:
-    """Vectors of entities and relations, trained by telling true facts from made-up ones.
+    """Vectors of entities and relations, trained by contrasting true facts, read both ways, with made-up ones.
 
     Args:
         scorer: see `KnowledgeNet`.
         dim: length of the vectors.
-        n_epochs: passes over the facts, read both ways.
         learning_rate: of Adam, falling to zero along half a cosine.
         negatives: entities drawn for each step.
         dropout: of the vector that a tail is compared with.
-        batch_size: facts a step.
-        seed: of the start, the order and the draws.
-        device: "auto", "cpu", "cuda".
-
-    Raises:
-        ValueError: by `fit`: as `KnowledgeNet`, or where the graph has no fact.
     """
 
     net_: KnowledgeNet
@@ -154,26 +144,12 @@ class KnowledgeEmbedding:
 
     @torch.no_grad()
     def score_tails(self, heads: np.ndarray, relations: np.ndarray) -> np.ndarray:
-        """Score all entities as tails, (n,), (n,) -> (n, n_entities) float32; relation r + n_relations is r backwards.
-
-        Raises:
-            NotFittedError: `fit` was not called.
-        """
+        """Scores of all entities as tails, (n,), (n,) -> (n, n_entities) float32; r + n_relations is r backwards."""
         if not hasattr(self, "net_"):
             raise NotFittedError("call fit(graph) before score_tails")
         device = self.net_.entity.weight.device
         head, relation = (torch.from_numpy(np.asarray(part, np.int64)).to(device) for part in (heads, relations))
         return self.net_.compare(self.net_.query(head, relation), self.net_.entity.weight).cpu().numpy()
-
-    def vectors(self) -> np.ndarray:
-        """Return the entities' vectors, (n_entities, d) float32.
-
-        Raises:
-            NotFittedError: `fit` was not called.
-        """
-        if not hasattr(self, "net_"):
-            raise NotFittedError("call fit(graph) before vectors")
-        return self.net_.entity.weight.detach().cpu().numpy()
 
 
 class RelationFrequency:
@@ -192,15 +168,10 @@ class RelationFrequency:
 
 
 def link_prediction(model: TailScorer, test: KnowledgeGraph, known: KnowledgeGraph) -> pd.DataFrame:
-    """Rank the true entity among all, for every fact of `test` from both ends; other true answers are left out.
+    """Filtered rank of the true entity among all, for every fact of `test` from both ends.
 
-    Bordes et al., NIPS 2013 ("filtered"). Equal scores get the mean of their ranks, so that a model that says the same
-    of everything is not the best.
-
-    Args:
-        model: fitted on facts with the same numbers.
-        test: what to predict.
-        known: facts that are true beside those of `test`; those a model trained on, and those of a validation.
+    Bordes et al., NIPS 2013. Other true answers are left out, those of `test` and of `known`, which holds the facts of
+    training and validation. Equal scores get the mean of their ranks, so that a constant model is not the best.
 
     Returns:
         A row for each question: relation (its name), side ("tail" or "head"), rank (1 is best).

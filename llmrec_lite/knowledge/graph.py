@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -56,11 +55,7 @@ class KnowledgeGraph:
 
     @classmethod
     def from_frame(cls, facts: pd.DataFrame) -> KnowledgeGraph:
-        """Make a graph of a frame with the columns head, relation, tail; facts that repeat count once.
-
-        Raises:
-            ValueError: a column is missing, a value is missing, or there is no fact.
-        """
+        """Make a graph of a frame with the columns head, relation, tail; facts that repeat count once."""
         if missing := [column for column in COLUMNS if column not in facts]:
             raise SettingError(f"facts need the columns head, relation and tail; there is no {', '.join(missing)}")
         facts = facts[COLUMNS].drop_duplicates()
@@ -87,9 +82,6 @@ class KnowledgeGraph:
         """Draw facts for a test whose entities and relations all stay in the rest; both parts keep the numbers.
 
         Fewer than the fraction are drawn where too few facts can be spared.
-
-        Raises:
-            ValueError: the fraction is not between 0 and 1.
         """
         if not 0 < fraction < 1:
             raise SettingError(f"fraction must lie between 0 and 1, not {fraction!r}")
@@ -109,12 +101,6 @@ class KnowledgeGraph:
         return tuple(  # type: ignore[return-value]
             KnowledgeGraph(self.entities, self.relations, self.triples[part]) for part in (~taken, taken)
         )
-
-    def to_networkx(self) -> nx.MultiDiGraph:
-        """Return the graph with the names as nodes and the relation as each edge's key."""
-        graph = nx.MultiDiGraph()
-        graph.add_edges_from((h, t, r) for h, r, t in self.frame().itertuples(index=False, name=None))
-        return graph
 
 
 def load_triples() -> pd.DataFrame:
@@ -150,16 +136,10 @@ def inverses(facts: pd.DataFrame) -> pd.DataFrame:
 def fact_matrix(
     facts: pd.DataFrame, links: pd.Series, data: Dataset, min_items: int = 2
 ) -> tuple[sparse.csr_array, pd.DataFrame]:
-    """Make features of facts: one column for each pair (relation, tail) that at least `min_items` linked items share.
+    """Features of items: one column for each pair (relation, tail) that at least `min_items` linked items share.
 
     A column weighs log(n_items / how many items have it), and a row has length 1, or is zero for an item without a
-    link or without such a fact.
-
-    Args:
-        facts: heads are entities of items.
-        links: the entity of each item, by raw item id.
-        data: whose items; the order of the rows.
-        min_items: a fact that only one item has tells nothing about another.
+    link or without such a fact. Heads of the facts are entities; `links` has the entity of each item, by raw item id.
 
     Returns:
         (n_items, n_facts) float64, and a frame with the relation and tail of each column.
@@ -212,7 +192,7 @@ def people_and_context(train: Dataset, links: pd.Series | None = None, liked: fl
     items = train.items
     genres = items.assign(genre=items["genres"].str.split("|")).explode("genre").dropna(subset="genre")
     genres = genres[genres["genre"] != ""]
-    parts.append((genres["item_id"].map(entity), "catalogue genre", "genre " + genres["genre"]))
+    parts.append((genres["item_id"].map(entity), "catalog genre", "genre " + genres["genre"]))
     dated = items.dropna(subset="year")
     decade = (dated["year"].astype(int) // 10 * 10).astype(str) + "s films"
     parts.append((dated["item_id"].map(entity), "decade", decade))
@@ -225,9 +205,9 @@ def fact_sentences(
 ) -> list[str]:
     """Say of each item in words what it shares with others, "By the director of Alien (1979).", and so on.
 
-    The graph has no names for people, but films have titles. Named are the up to `n` most often met items of `data`
+    The graph has no names for people, but films have titles. Named are the up to `n` most frequent items of `data`
     that share the most tails of a relation; an item without a link or without such a fact gets "". A film that the
-    catalogue has twice is not named beside itself.
+    catalog has twice is not named beside itself.
     """
     met = np.bincount(data.item_index, minlength=data.n_items)
     labels = data.labels()
@@ -296,7 +276,7 @@ def link_by_title(data: Dataset) -> pd.Series:
     """Return the entity of each film for which one is found, indexed by `item_id`.
 
     The shipped links go from the numbers of a later edition to entities; titles and years go from our films to those
-    numbers. A film in the catalogue twice is linked twice. A handful of films may still get a wrong entity.
+    numbers. A film in the catalog twice is linked twice. A handful of films may still get a wrong entity.
     """
     later = load_later_titles()
     found = match_titles(
@@ -354,5 +334,5 @@ def _contains(longer: Words, shorter: Words) -> bool:
 
 
 def film_facts(data: Dataset) -> sparse.csr_array:
-    """Return the facts about MovieLens's films, through the mended links, (n_items, n_facts); see `fact_matrix`."""
+    """Return the facts about MovieLens's films, through the corrected links, (n_items, n_facts); see `fact_matrix`."""
     return fact_matrix(load_film_facts(), link_by_title(data), data)[0]

@@ -20,19 +20,11 @@ Correction = Literal["none", "vector", "network"]
 Pool = Literal["mean", "recency", "attention", "attention and recency"]
 
 
-class Knowledge(nn.Module):
+class PairCorrection(nn.Module):
     """The vector k_ui by which a pair's dot product is corrected, equation (16.2): (..., d), (..., d) -> (..., d).
 
     "none" is zero, "vector" one learned vector for all pairs, "network" a perceptron with one hidden layer that reads
     the factors of user and item. The last layer begins at zero, so that the corrected score begins as the dot product.
-
-    Args:
-        dim: length of the factors.
-        correction: see above.
-        hidden: units of the perceptron.
-
-    Raises:
-        ValueError: the correction is none of those named.
     """
 
     def __init__(self, dim: int, correction: Correction, hidden: int = 64) -> None:
@@ -75,7 +67,7 @@ class MetaKnowledgeNet(nn.Module):
         super().__init__()
         self.user, self.item = nn.Embedding(n_users, dim), nn.Embedding(n_items, dim)
         self.bias = nn.Embedding(n_items, 1)
-        self.knowledge = Knowledge(dim, correction, hidden)
+        self.knowledge = PairCorrection(dim, correction, hidden)
         self.dropout = nn.Dropout(dropout)
         for table in (self.user, self.item):
             nn.init.normal_(table.weight, std=0.1)
@@ -90,18 +82,11 @@ class MetaKnowledgeNet(nn.Module):
 def sampled_softmax(
     net: nn.Module, users: Tensor, items: Tensor, n_items: int, negatives: int, generator: torch.Generator
 ) -> Tensor:
-    """Return the sampled softmax loss of seen items against items drawn at random, (n,), (n,) -> ().
+    """Sampled softmax loss of seen items against `negatives` items drawn at random for each, (n,), (n,) -> ().
 
     Jean et al., "On Using Very Large Target Vocabulary for Neural Machine Translation", ACL 2015. All items are drawn
-    alike, so nothing is corrected for how they are drawn.
-
-    Args:
-        net: scores users (n,) and items (n, m) as (n, m).
-        users: indices, on the device of the net.
-        items: what they have seen, on the device of the net.
-        n_items: how many there are to draw from.
-        negatives: items drawn for each.
-        generator: of the draws, on the CPU.
+    alike, so nothing is corrected for how they are drawn. The net scores users (n,) and items (n, m), on its device, as
+    (n, m); the generator is on the CPU.
     """
     drawn = torch.randint(n_items, (len(users), negatives), generator=generator)
     choice = torch.cat([items[:, None], drawn.to(items.device)], dim=1)
@@ -113,31 +98,21 @@ def sampled_softmax(
 
 
 class MetaKnowledge(BaseRecommender):
-    """Matrix factorization whose dot product is corrected for every pair by what a small network says of it.
+    """Matrix factorization whose dot product is corrected for every pair by a small network.
 
     S3's idea with shapes that fit, trained by `sampled_softmax`. With "none" this is plain matrix factorization, with
     "vector" its factors have learned weights (the generalized matrix factorization of He et al., WWW 2017, without
     their sigmoid).
 
     Args:
-        correction: "none", "vector" or "network", see `Knowledge`.
+        correction: "none", "vector" or "network", see `PairCorrection`.
         dim: length of the factors.
-        n_epochs: passes over the interactions; fresh items are drawn in each.
         learning_rate: of Adam, falling to zero along half a cosine.
-        negatives: items drawn for each interaction.
-        weight_decay: of Adam.
-        dropout: of the factors.
+        negatives: items drawn anew in each epoch for each interaction.
         hidden: units of the network.
-        batch_size: interactions a step.
         start: factors of the users (n_users, d) and items (n_items, d) to begin with, such as those of `ALS`; d is
             then theirs.
         scale: by what the dot products of `start` are multiplied; a softmax asks for larger ones than ALS gives.
-        seed: of the start, the order and the draws.
-        device: "auto", "cpu", "cuda".
-
-    Raises:
-        ValueError: negatives < 1, or, by `fit`, the correction is none of those named, `start` does not fit, or there
-            is no interaction.
     """
 
     def __init__(
@@ -214,9 +189,6 @@ class PoolingNet(SequenceNet):
     "attention" (Vaswani et al., 2017); the sum of the two for "attention and recency". A linear layer follows.
 
     Shapes: items (n, t) -> states (n, t, d).
-
-    Raises:
-        ValueError: the pool is none of those named.
     """
 
     def __init__(self, n_items: int, dim: int, dropout: float, length: int, pool: Pool) -> None:
@@ -249,7 +221,7 @@ class PoolingNet(SequenceNet):
         return self.out(self.dropout(self.weights(items) @ self.dropout(self.embed(items))))
 
 
-class Pooled(SequenceRecommender):
+class PooledHistory(SequenceRecommender):
     """Sequence model whose state is a weighted mean of the history; `pool` as in `PoolingNet`, the rest inherited."""
 
     def __init__(self, pool: Pool = "attention", **options: object) -> None:

@@ -24,18 +24,9 @@ from llmrec_lite.recommenders.linear import DenoisingAutoencoder
 class FactAutoencoder(DenoisingAutoencoder):
     """The denoising autoencoder of chapter 3 with every fact as one more user, who has seen the items that it holds of.
 
-    The rows of facts are added below the matrix of interactions, times the root of `weight`; items that share facts
-    then look as if they had been seen together, and an item without interactions still gets a score (collective matrix
-    factorization has the same idea: Singh and Gordon, KDD 2008).
-
-    Args:
-        facts: (n_items, n_facts), as of `fact_matrix`.
-        weight: how much a fact counts; 0 is the plain autoencoder.
-        dropout: as of `DenoisingAutoencoder`.
-        l2: as of `DenoisingAutoencoder`.
-
-    Raises:
-        ValueError: the weight is negative, or, by `fit`, the facts have a row too many or too few.
+    The rows of facts, those of `fact_matrix`, are added below the matrix of interactions, times the root of `weight`, 0
+    being the plain autoencoder; items that share facts then look as if they had been seen together, and an item without
+    interactions still gets a score (collective matrix factorization has the same idea: Singh and Gordon, KDD 2008).
     """
 
     def __init__(self, facts: sparse.csr_array, weight: float = 50.0, dropout: float = 0.65, l2: float = 700.0) -> None:
@@ -54,11 +45,10 @@ class FactAutoencoder(DenoisingAutoencoder):
 
 
 class FactEncoder:
-    """Facts with the face of an encoder, so that they can stand where a text's vector stands (`TextRecommender`).
+    """Encoder of facts, (n_items, n_facts), found by the item's text, to stand beside a text encoder.
 
-    Args:
-        facts: (n_items, n_facts), as of `fact_matrix`.
-        texts: the text of each item; items with the same text should have the same facts.
+    Facts are those of `fact_matrix`; a `TextRecommender` reads them through a `ConcatEncoder`. Items with the same text
+    should have the same facts.
     """
 
     def __init__(self, facts: sparse.csr_array, texts: Sequence[str]) -> None:
@@ -116,13 +106,9 @@ class CKE(BaseRecommender):
         weight: of the loss of the facts; 0 trains no fact, and leaves the entities out.
         scorer: of the facts, see `KnowledgeNet`.
         dim: length of all vectors.
-        n_epochs: passes over the interactions.
         learning_rate: of Adam, falling to zero along half a cosine.
         dropout: of the vectors of users and items.
         negatives: items drawn for each interaction.
-        batch_size: interactions a step, and facts.
-        seed: of the start, the order and the draws.
-        device: "auto", "cpu", "cuda".
     """
 
     def __init__(

@@ -38,19 +38,15 @@ class ColdStartFusion(BaseEstimator):
     Args:
         order: "time" where the first interactions of cold-start users will be known, "random" where any will be.
         max_users: most users that weights are learned from.
-        seed: of which users are held out.
     """
 
     def __init__(self, order: HistoryOrder = "time", max_users: int = 1000, seed: int = 0) -> None:
         self.order, self.max_users, self.seed = order, max_users, seed
 
     def fit(self, data: Dataset, fit_parts: Callable[[Dataset], Parts], vectors: np.ndarray | None = None) -> Self:
-        """Learn the weights.
+        """Learn the weights from interactions of all users and vectors of the texts, (n_items, v).
 
-        Args:
-            data: the interactions of all users.
-            fit_parts: fits the parts on the interactions of some users.
-            vectors: (n_items, v) embeddings of the items' texts.
+        `fit_parts` fits the parts on the interactions of some users.
         """
         self.splits_: dict[int, list[ScoredSplit]] = {}  # what weights are learned from; `get_state` leaves it out
         attention: dict[int, list[dict[str, Any]]] = {}
@@ -82,15 +78,10 @@ class ColdStartFusion(BaseEstimator):
         return [replace(split, parts={name: split.parts[name] for name in shared}) for split in near]
 
     def score_matrix(self, interactions: sparse.csr_array, parts: Parts, users: np.ndarray | None = None) -> np.ndarray:
-        """Scores of all items for users with few interactions.
+        """Scores of all items for users with few interactions, (n, n_items) float32; popularity where nothing is known.
 
-        Args:
-            interactions: (n, n_items) of 0 and 1.
-            parts: fitted on all users.
-            users: (n,) user indices where they are users of the data, so that none attends to itself.
-
-        Returns:
-            (n, n_items) float32; popularity where nothing is known.
+        Interactions are (n, n_items) of 0 and 1, and the parts are fitted on all users. `users` are (n,) user indices
+        where they are users of the data, so that none attends to itself.
         """
         sizes = np.diff(interactions.indptr)
         scores = np.tile(self.later_[0], (interactions.shape[0], 1)).astype(np.float32)

@@ -29,18 +29,10 @@ COLD_START_REASON = "what counts for it most is {items}"
 
 
 def contributions(model: Explained, items: np.ndarray, seen: np.ndarray) -> dict[str, np.ndarray]:
-    """Contribution of each seen item to the fused score of each item of a list, part by part, equation (19.4).
+    """Contribution of each seen item, (m,), to the fused score of each item of a list, (n,), part by part, (n, m) each.
 
     Each part's contributions are weighted as in the fusion and divided by the standard deviation of its scores over
-    the unseen items.
-
-    Args:
-        model: a fitted LLMA.
-        items: (n,) item indices.
-        seen: (m,) indices of the items that the user has seen.
-
-    Returns:
-        For each part (n, m).
+    the unseen items, equation (19.4).
     """
     found = {}
     weights = model.fused_.gate_.weights(np.array([[len(seen)]]), model.n_interactions_[items])
@@ -58,11 +50,6 @@ def leave_one_out(model: Explained, items: np.ndarray, seen: np.ndarray) -> np.n
 
     Cold-start scores are no sum over the seen items, but there are few of these, so each is left out in turn. What
     falls is measured from the mean over all that may be left out.
-
-    Args:
-        model: a fitted LLMA.
-        items: (n,) item indices.
-        seen: (m,) indices of the items that the user has seen.
     """
     others = _rows([np.delete(seen, place) for place in range(len(seen))], len(model.n_interactions_))
     scores = model.cold_start_.score_matrix(others, model.parts_)[:, items].T

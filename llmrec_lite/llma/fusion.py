@@ -53,10 +53,6 @@ def fuse(
 
     Returns:
         The shape of the scores, float32.
-
-    Raises:
-        ValueError: names or shapes do not agree, a weight is below 0 or not finite, a score is +inf, or there is no
-            part.
     """
     named = _checked(scores, weights)
     total = np.zeros(np.shape(next(iter(scores.values()))), np.float32)
@@ -74,19 +70,9 @@ def reciprocal_rank_fusion(
 ) -> np.ndarray:
     """Weighted sum of 1 / (k + rank), the best item of a part having rank 1; what a part has not scored adds nothing.
 
-    Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion", SIGIR 2009. Ties share the mean of their ranks.
-
-    Args:
-        scores: see `fuse`.
-        weights: see `fuse`.
-        k: the larger, the less the first places stand out.
-        among: see `normalize_scores`; what is not among them takes no place in the lists.
-
-    Returns:
-        The shape of the scores, float32.
-
-    Raises:
-        ValueError: as `fuse`, or k is below 0.
+    Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion", SIGIR 2009. Ties share the mean of their ranks; the larger
+    k, the less the first places stand out. Scores, weights and result are as in `fuse`; what is not `among` the items
+    takes no place in the lists.
     """
     if not k >= 0:
         raise SettingError(f"k must be at least 0, not {k!r}")
@@ -135,16 +121,11 @@ class FusedRecommender(BaseRecommender):
             goes with learned weights, and with a gate for users or none.
         draws: how many of four quarters of the interactions are held out in turn; the learned weights are averaged.
         max_users: most users of each draw that weights are learned from.
-        seed: of what is held out.
 
     Items that a user has seen take no part in the scales, and no unseen item scores lower.
 
     Fitting takes 1 + draws times as long as the parts alone, 1 + 3 * draws with a gate, and holds a score of each part
     for each user of a batch and each item.
-
-    Raises:
-        SettingError: there is no part, two have one name, or the weights are of other parts; by `fit`, there are too
-            few interactions to learn weights from.
     """
 
     def __init__(

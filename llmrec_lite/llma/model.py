@@ -40,7 +40,6 @@ class LLMA(BaseRecommender):
         config: settings; the defaults where None.
         facts: (n_items, n_facts) as of `fact_matrix`; the catalog's genres where None.
         encoder: reads texts in place of the configuration's.
-        progress: show a progress bar.
 
     Fitting MovieLens 100K takes less than a minute and 1.6 GB on two cores, once the texts are encoded. Made-up data
     without texts, up to a million interactions, take one to three minutes and up to 1.5 GB (the experiment
@@ -148,8 +147,7 @@ class LLMA(BaseRecommender):
     def score_new(self, histories: Sequence[History]) -> np.ndarray:
         """Scores of all items for users who were not in train, (len(histories), n_items) float32; nothing is trained.
 
-        Args:
-            histories: (item id, rating[, timestamp]) of each item of a user; empty where nothing is known.
+        A history is empty where nothing is known.
 
         Raises:
             UnknownIdError: an item that is not in the catalog.
@@ -163,11 +161,7 @@ class LLMA(BaseRecommender):
         return scores
 
     def score_items(self, texts: Sequence[str]) -> np.ndarray:
-        """Scores of items that were not in the catalog, by their texts, for all users, (n_users, len(texts)) float32.
-
-        Raises:
-            SettingError: the model was fitted without texts.
-        """
+        """Scores of new items for all users, by the items' texts, (n_users, len(texts)) float32."""
         self._fitted()
         part = self.parts_.get("text")
         if not isinstance(part, TextRecommender):
@@ -175,11 +169,7 @@ class LLMA(BaseRecommender):
         return part.score_items(texts)
 
     def score_request(self, text: str) -> np.ndarray:
-        """Scores of all items by the cosine of their texts with a request in words, (n_items,) float32.
-
-        Raises:
-            SettingError: the request is empty, or the model was fitted without texts.
-        """
+        """Scores of all items by the cosine of their texts with a request in words, (n_items,) float32."""
         self._fitted()
         if not text.strip():
             raise SettingError("the request is empty; say in a few words what you would like")
@@ -221,7 +211,6 @@ class LLMA(BaseRecommender):
             out.
 
         Raises:
-            SettingError: no user and no request, or both a user and a history; or see `score_request`.
             UnknownIdError: a user or an item that is not in the data.
         """
         train = self._fitted()

@@ -26,9 +26,6 @@ def normalize_scores(scores: np.ndarray, how: Normalize = "zscore", among: np.nd
 
     Returns:
         The shape of `scores`, float32 and finite: what is not scored gets the lowest value that the row has.
-
-    Raises:
-        ValueError: another way of normalizing, or a score of +inf.
     """
     if how not in get_args(Normalize):
         raise SettingError(f"normalize must be one of {', '.join(get_args(Normalize))}, not {how!r}")

@@ -125,9 +125,7 @@ class Gate:
     def weights(self, n_user: np.ndarray, n_item: np.ndarray) -> dict[str, Weight]:
         """Weights of each part: numbers, or arrays of the shape that n_user and n_item have together.
 
-        Args:
-            n_user: (n, 1) items that each user has seen.
-            n_item: (n_items,) or (n, c) users who have seen each item.
+        n_user is (n, 1), items that each user has seen; n_item (n_items,) or (n, c), users who have seen each item.
         """
         weights: dict[str, Weight] = dict(self.known)
         sides = ((self.new_user, self.user_half_point, n_user), (self.new_item, self.item_half_point, n_item))
@@ -145,13 +143,10 @@ class Gate:
 def learn_weights(splits: Sequence[ScoredSplit], steps: Sequence[float] = STEPS) -> dict[str, float]:
     """Fusion weights, none below 0 and together 1, with the highest mean nDCG@10.
 
-    Coordinate ascent (Metzler and Croft, "Linear feature-based models for information retrieval", Information
-    Retrieval 2007): from the best part alone, one weight at a time goes up or down by a step while that helps; then
-    the steps shrink. nDCG has no gradient, and needs none here. A part that does not help stays out.
-
-    Args:
-        splits: one or more; the parts must have scored before they saw what is relevant.
-        steps: of a weight, as shares of the whole.
+    Coordinate ascent (Metzler and Croft, "Linear feature-based models for information retrieval", Information Retrieval
+    2007): from the best part alone, one weight at a time goes up or down by a step, a share of the whole, while that
+    helps; then the steps shrink. nDCG has no gradient, and needs none here. A part that does not help stays out. The
+    parts must have scored before they saw what is relevant.
     """
 
     def quality(weights: Mapping[str, float]) -> float:

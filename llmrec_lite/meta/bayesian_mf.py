@@ -35,12 +35,8 @@ def posterior(
     For y ~ N(x w, 1 / noise) and the prior w ~ N(mean, precision^-1) (Bishop, 2006, equations 3.50 and 3.51). With
     mean 0 and precision l2 * noise * I the posterior mean is ridge regression.
 
-    Args:
-        mean: (..., d).
-        precision: (..., d, d).
-        x: (..., k, d); k may be 0.
-        y: (..., k).
-        noise: precision of an example, a number, or one each, (..., k); 0 leaves an example out.
+    Shapes: mean (..., d), precision (..., d, d), x (..., k, d), y (..., k); k may be 0. The noise is the precision of
+    an example, a number, or one each, (..., k); 0 leaves an example out.
     """
     weighted = x * np.broadcast_to(noise, y.shape)[..., None]
     after = precision + np.swapaxes(weighted, -1, -2) @ x
@@ -49,20 +45,10 @@ def posterior(
 
 
 def learn_prior(tasks: Sequence[Support], steps: int = 30) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean, precision and noise of the prior over users' weights, by expectation-maximization, equation (14.5).
+    """Prior over users' weights by expectation-maximization, equation (14.5): mean (d,), precision (d, d) and noise.
 
-    Each user's y follows N(x w, 1 / noise) with w from N(mean, precision^-1) (Dempster, Laird and Rubin, 1977; for this
-    model Bishop, 2006, section 9.3.4).
-
-    Args:
-        tasks: x (k, d) and y (k,) of each user.
-        steps: rounds over all users.
-
-    Returns:
-        mean (d,), precision (d, d) and noise.
-
-    Raises:
-        ValueError: there is no task.
+    Each user's y (k,) follows N(x w, 1 / noise) with x (k, d) and w from N(mean, precision^-1) (Dempster, Laird and
+    Rubin, 1977; for this model Bishop, 2006, section 9.3.4).
     """
     if not tasks:
         raise SettingError("there is no task to learn a prior from")
@@ -96,13 +82,8 @@ class BayesianMF(BaseEstimator):
         burn_in: sweeps that are thrown away.
         draws: posterior samples that are kept.
         thin: sweeps from one that is kept to the next.
-        seed: of all draws.
-        progress: show a progress bar.
 
     A sweep takes about n_ratings * factors^2 operations and (n_users + n_items) systems of factors + 1 unknowns.
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -123,15 +104,7 @@ class BayesianMF(BaseEstimator):
         self.burn_in, self.draws, self.thin = burn_in, draws, thin
 
     def fit(self, train: Dataset, features: np.ndarray) -> Self:
-        """Learn from the ratings of `train`.
-
-        Args:
-            train: ratings.
-            features: (n_items, p) of the items; a constant is added.
-
-        Raises:
-            ValueError: there is no rating, or features are not one row an item.
-        """
+        """Learn from the ratings of `train`, with features of the items, (n_items, p), to which a constant is added."""
         if len(features) != train.n_items:
             raise SettingError(f"features has {len(features)} rows for {train.n_items} items")
         if not len(train):
@@ -149,9 +122,8 @@ class BayesianMF(BaseEstimator):
     def predict(self, supports: Sequence[Support], likelihood_weight: float = 1.0) -> np.ndarray:
         """Posterior mean of each user's rating for every item, (users, n_items), not clipped to the scale.
 
-        Args:
-            supports: item indices (k,) and ratings (k,) of each user; k may be 0.
-            likelihood_weight: weight of a support's rating in the likelihood, 1 for that of a training rating.
+        A support has item indices (k,) and ratings (k,) of a user; k may be 0. The likelihood weight of its ratings is
+        1 for that of a training rating.
         """
         total = sum(
             self.mu_ + sample.bias + mean @ sample.loadings.T
@@ -179,13 +151,8 @@ class BayesianMF(BaseEstimator):
     ) -> np.ndarray:
         """Fall of the variance of a user's expected ratings if an item were rated next, (n_items,) stars^2.
 
-        The mean over items is weighted; the fall does not depend on what the rating will be, equation (14.8) (MacKay,
-        1992).
-
-        Args:
-            support: item indices and ratings of the user.
-            weights: (n_items,) of the items whose variance matters.
-            likelihood_weight: see `predict`.
+        The mean over items is weighted, (n_items,); the fall does not depend on what the rating will be, equation
+        (14.8) (MacKay, 1992).
         """
         share, reduction = weights / weights.sum(), np.zeros(len(weights))
         for sample, _, precision in self._posteriors([support], likelihood_weight):
@@ -219,11 +186,7 @@ def _padded(supports: Sequence[Support]) -> tuple[np.ndarray, np.ndarray, np.nda
 class GibbsSampler:
     """Gibbs sampler of `BayesianMF`: each block of unknowns is drawn from its conditional given the others.
 
-    Args:
-        train: ratings.
-        x: (n_items, p) features of the items, with a constant.
-        factors: length of v_i.
-        seed: of all draws.
+    x is (n_items, p), features of the items with a constant.
     """
 
     def __init__(self, train: Dataset, x: np.ndarray, factors: int, seed: int) -> None:

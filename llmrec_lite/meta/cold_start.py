@@ -41,15 +41,10 @@ class ColdStartRecommender(BaseRecommender):
         goal: what `score` and `score_new` order by: "interaction", how likely an item is to be interacted with, or
             "liked", to be interacted with and rated `LIKED` stars or more.
         held_out: share of the users that settings are chosen by.
-        seed: of who they are, and of all draws.
-        progress: show a progress bar.
 
     `score` takes a user of train for a new user with all their ratings. As the models have learned from these, it is
     for looking, not for measuring. Fitting holds a few (n_users, n_items) dense matrices of float32 and one of
     (n_items, n_items).
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -115,32 +110,20 @@ class ColdStartRecommender(BaseRecommender):
     def score_new(self, histories: Sequence[History]) -> np.ndarray:
         """Scores of all items for new users, (len(histories), n_items) float32; see `goal`.
 
-        Args:
-            histories: one list a user of (item id, rating[, timestamp]), which may be empty. An item that comes twice
-                counts with its last rating.
+        A history may be empty; an item that comes twice counts with its last rating.
 
         Raises:
             UnknownIdError: an item that is not in the catalog.
-            ValueError: a rating is not a finite number.
         """
         return self.scores(self._supports(histories))
 
     def score_new_ratings(self, histories: Sequence[History], items: Sequence[Hashable]) -> np.ndarray:
-        """Predicted ratings of new users for the items, by raw ids, (len(histories), len(items)) float32.
-
-        Raises:
-            UnknownIdError: an item that is not in the catalog.
-            ValueError: a rating is not a finite number.
-        """
+        """Predicted ratings of new users for the items, by raw ids, (len(histories), len(items)) float32."""
         index = self._fitted().items_to_index(list(items))
         return self.predict_ratings(self._supports(histories))[0][:, index]
 
     def predict_ratings(self, supports: Sequence[Support]) -> tuple[np.ndarray, np.ndarray]:
-        """Predictive mean and variance of each user's rating for every item, (users, n_items) float32 each.
-
-        Args:
-            supports: item indices (k,) and ratings (k,) of each user; k may be 0.
-        """
+        """Predictive mean and variance of each user's rating for every item, (users, n_items) float32 each."""
         mean, variance = np.empty((2, len(supports), self._fitted().n_items), np.float32)
         settings = [self.setting(len(y)) for _, y in supports]
         for weight, offset in set(settings):
@@ -152,9 +135,7 @@ class ColdStartRecommender(BaseRecommender):
     def score_interaction(self, supports: Sequence[Support], users: np.ndarray | None = None) -> np.ndarray:
         """Scores of each user's next interaction with each item, (users, n_items) float32 above 0.
 
-        Args:
-            supports: see `predict_ratings`.
-            users: (users,) user indices where they are users of train, who then do not attend to themselves.
+        `users` are (users,) user indices where they are users of train, who then do not attend to themselves.
         """
         scores = np.tile(self.popularity_, (len(supports), 1)).astype(np.float32)
         interactions = self._interactions(supports)

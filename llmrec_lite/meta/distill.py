@@ -45,10 +45,6 @@ class StaticEncoder(BaseEstimator):
         dimension: length of a vector; the teacher's directions of most variance are kept.
         most_tokens: number of tokens, the most frequent in the texts.
         l2: strength of the ridge.
-        seed: of the directions.
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
 
     def __init__(self, dimension: int = 128, most_tokens: int = 12_000, l2: float = 0.01, seed: int = 0) -> None:
@@ -57,16 +53,7 @@ class StaticEncoder(BaseEstimator):
         self.dimension, self.most_tokens, self.l2, self.seed = dimension, most_tokens, l2, seed
 
     def distill(self, teacher: Encoder, tokens: Tokens, texts: Sequence[str]) -> Self:
-        """Learn the table from a teacher's vectors of texts.
-
-        Args:
-            teacher: the encoder to imitate (`TextEncoder`).
-            tokens: its tokenizer (`WordPieces`).
-            texts: of the kind that the table is for.
-
-        Raises:
-            ValueError: there is no text, or no token in them.
-        """
+        """Learn the table from the vectors of a teacher (`TextEncoder`) and its tokens (`WordPieces`)."""
         texts = [text for text in texts if text.strip()]
         cut = tokens(texts)
         counts = Counter(token for one in cut for token in one)
@@ -132,11 +119,7 @@ class StaticEncoder(BaseEstimator):
 
 
 class WordPieces:
-    """WordPiece tokenizer of a model such as MiniLM, without its special tokens.
-
-    Args:
-        file: its `tokenizer.json`.
-    """
+    """WordPiece tokenizer of a model such as MiniLM, from its `tokenizer.json`, without special tokens."""
 
     def __init__(self, file: str | Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(file))
@@ -158,12 +141,7 @@ def _rounded(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def mean_predictions(models: Sequence[object], x: np.ndarray) -> np.ndarray:
     """Mean prediction of an ensemble, (n, tasks): soft labels for a student (Hinton et al., 2015).
 
-    Args:
-        models: each with `predict(x)`.
-        x: (n, d), labeled or not.
-
-    Raises:
-        ValueError: there is no model.
+    Inputs x (n, d) may be labeled or not; each model has `predict(x)`.
     """
     if not models:
         raise SettingError("there is no model to take a mean of")

@@ -30,9 +30,6 @@ def item_features(
         factors: item factors of a matrix factorization of `train`; 0 leaves them out.
         text: principal components of the vectors; 0 leaves them out.
         seed: of the factorization.
-
-    Raises:
-        ValueError: vectors are not one row an item, or a count is negative.
     """
     if factors < 0 or text < 0:
         raise SettingError(f"factors={factors} and text={text} must not be negative")
@@ -60,11 +57,6 @@ class RatingNetwork(nn.Module):
     """Rating network, (..., d) -> (...,): the item's mean rating, column 0, and a correction from the other features.
 
     The last layer is zero at first, so that before any training the mean is predicted.
-
-    Args:
-        d: length of the features, column 0 included.
-        hidden: units of each hidden layer.
-        seed: of the first weights.
     """
 
     def __init__(self, d: int, hidden: tuple[int, ...] = (64, 64), seed: int = 0) -> None:
@@ -86,11 +78,9 @@ class RatingNetwork(nn.Module):
         return x[..., 0] + self.head(states)[..., 0]
 
     def stacked(self, weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        """Predict for many tasks at once, (tasks, k, d) -> (tasks, k).
+        """Predictions for many tasks at once, (tasks, k, d) -> (tasks, k).
 
-        Args:
-            weights: by name, with a first axis for the tasks, or without where they are shared.
-            x: (tasks, k, d).
+        Weights, by name, have a first axis for the tasks, or none where they are shared.
         """
         states = x[..., 1:]
         for i in range(len(self.hidden)):

@@ -127,10 +127,7 @@ def predict_batch(
     steps: int,
     adapted_params: Sequence[str] | None = None,
 ) -> Tensor:
-    """Predictions for each task's query after adapting to its support, (tasks, q), without a graph.
-
-    The arguments are those of `adapt_batch`.
-    """
+    """Predictions for each task's query, (tasks, q), after adapting as in `adapt_batch`, without a graph."""
     weights = {name: weight.detach() for name, weight in weights.items()}
     names = list(weights) if adapted_params is None else list(adapted_params)
     masks = [batch.support_mask] * steps
@@ -162,21 +159,15 @@ class MetaLearner(BaseEstimator, ABC):
         inner_lr: step size of the adaptation.
         inner_steps: how many steps the adaptation takes; 0 for none.
         steps: meta-updates.
-        batch_size: tasks per meta-update.
         learning_rate: of the meta-updates, by Adam.
         clip_norm: longer meta-gradients are shortened to it.
         valid_every: meta-updates between two evaluations on the validation tasks.
-        seed: of the order of the tasks.
-        progress: show a progress bar.
 
     Attributes:
         weights_: the initialization, by name.
         adapted_params_: names of the weights that adapt; all where None.
         losses_: one a meta-update.
         valid_losses_: (meta-updates done, mean query loss after adapting).
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -242,7 +233,6 @@ class MetaLearner(BaseEstimator, ABC):
         """Learn from many tasks; with validation tasks, the meta-parameters of the lowest validation loss are kept.
 
         Raises:
-            ValueError: there is no task.
             FloatingPointError: the loss or its gradient is no longer a number.
         """
         self.initialize()
@@ -289,18 +279,13 @@ class MetaLearner(BaseEstimator, ABC):
         )
 
     def adapt(self, support: Support | Task) -> Predictor:
-        """Adapt to one task; the initialization stays as it is.
+        """Predictor of one task, (n, ...) -> (n,) float32, adapted to it; the initialization stays as it is.
 
-        Args:
-            support: inputs and targets, ((k, ...), (k,)), k may be 0; or a task, whose support is taken.
-
-        Returns:
-            A function from inputs (n, ...) to predictions (n,) float32.
+        The support is ((k, ...), (k,)), inputs and targets, where k may be 0; or a task, whose support is taken.
 
         Raises:
             NotFittedError: before `meta_fit` or `initialize`.
-            ValueError: not as many targets as inputs, or a target is not a finite number.
-            FloatingPointError: the adaptation diverged.
+            DivergedError: the adaptation diverged.
         """
         self._check_fitted()
         x, y = (support.support_x, support.support_y) if isinstance(support, Task) else map(np.asarray, support)
@@ -323,11 +308,7 @@ class MetaLearner(BaseEstimator, ABC):
         return predict
 
     def query_loss(self, tasks: Sequence[Task]) -> float:
-        """Mean squared error on the queries after adapting to each support, mean over tasks.
-
-        Raises:
-            FloatingPointError: the adaptation to a task diverged.
-        """
+        """Mean over tasks of the squared error on queries after adapting, else DivergedError."""
         self._check_fitted()
         batch = collate(tasks)
         predictions = predict_batch(

@@ -25,20 +25,9 @@ def query_losses(
 ) -> Tensor:
     """Query loss of each task after adapting to its support, (tasks,), as a function of the initialization.
 
-    Args:
-        model: maps x to predictions, (k, ...) -> (k,); see `adapt_batch`.
-        weights: the initialization, by name.
-        batch: tasks side by side.
-        inner_lrs: step size, or one for each number of each weight.
-        steps: of the adaptation.
-        adapted_params: names of the weights that adapt; all where None.
-        order: 2 for the whole gradient; 1 to take the adapted weights as the initialization plus a constant (Finn et
-            al., ICML 2017, section 5.2).
-        checkpointing: keep only the weights between steps and compute the inside again in the backward pass: a third
-            more time, less memory. Order 2 only.
-
-    Raises:
-        ValueError: an unknown order, or checkpointing with order 1.
+    The arguments are those of `adapt_batch`. With order 1 the adapted weights count as the initialization plus a
+    constant (Finn et al., ICML 2017, section 5.2). Checkpointing, for order 2 only, takes a third more time and less
+    memory.
     """
     _check(order, checkpointing)
     names = list(weights) if adapted_params is None else list(adapted_params)
@@ -72,9 +61,6 @@ class MAML(MetaLearner):
         learn_inner_lrs: learn a step size for each number, Meta-SGD (Li et al., 2017).
         checkpointing: see `query_losses`.
         options: of `MetaLearner`.
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
 
     def __init__(
@@ -96,11 +82,7 @@ class MAML(MetaLearner):
         self.checkpointing = checkpointing
 
     def initialize(self) -> MAML:
-        """Take the weights of `model`, and `inner_lr` where step sizes are learned, as the initialization.
-
-        Raises:
-            ValueError: `parameters` names no weight.
-        """
+        """Take the weights of `model`, and `inner_lr` where step sizes are learned, as the initialization."""
         super().initialize()
         self.adapted_params_ = names = _selected(self.weights_, self.parameters)
         self.inner_lrs_: Weights = {}
@@ -135,11 +117,7 @@ def _selected(weights: Mapping[str, Tensor], parameters: str | tuple[str, ...]) 
 
 
 def head_of(weights: Mapping[str, Tensor]) -> list[str]:
-    """Names that begin with "head", else those of the last layer.
-
-    Raises:
-        ValueError: there is no weight.
-    """
+    """Names that begin with "head", else those of the last layer."""
     if not weights:
         raise SettingError("the model has no weights, so there is nothing to adapt")
     last = list(weights)[-1].rpartition(".")[0]

@@ -22,14 +22,7 @@ Keep = Literal["each", "sum"]
 
 
 class SharedBottom(nn.Module):
-    """Shared bottom: one hidden layer for all tasks, and a tower for each (Caruana, 1997), (n, d) -> (n, tasks).
-
-    Args:
-        d: length of the inputs.
-        tasks: number of tasks.
-        hidden: units of the shared layer.
-        tower: units of each task's own layer.
-    """
+    """Shared bottom: one hidden layer for all tasks, and a tower for each (Caruana, 1997), (n, d) -> (n, tasks)."""
 
     def __init__(self, d: int, tasks: int, hidden: int = 64, tower: int = 16) -> None:
         super().__init__()
@@ -45,17 +38,8 @@ class SharedBottom(nn.Module):
 class MMoE(nn.Module):
     """Multi-gate mixture of experts, mixed by a gate for each task, (n, d) -> (n, tasks).
 
-    Ma et al., KDD 2018, equations 6 and 7: h_k = sum_e softmax(G_k x)_e f_e(x).
-
-    Args:
-        d: length of the inputs.
-        tasks: number of tasks.
-        hidden: units of all experts together, so that it costs what a `SharedBottom` costs.
-        tower: units of each task's own layer.
-        experts: number of experts.
-
-    Raises:
-        ValueError: hidden is no multiple of experts.
+    Ma et al., KDD 2018, equations 6 and 7: h_k = sum_e softmax(G_k x)_e f_e(x). `hidden` counts the units of all
+    experts together, so that it costs what a `SharedBottom` costs.
     """
 
     def __init__(self, d: int, tasks: int, hidden: int = 64, tower: int = 16, experts: int = 4) -> None:
@@ -103,14 +87,10 @@ def task_losses(outputs: Tensor, targets: Tensor, kinds: Sequence[Kind]) -> Tens
 
 
 def pcgrad(gradients: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
-    """Sum of the tasks' gradients after projecting conflicting ones, (p,).
+    """Sum of the tasks' gradients, (p,) each, after projecting conflicting ones, (p,).
 
     PCGrad, or gradient surgery (Yu et al., NeurIPS 2020, algorithm 1): where g_i . g_j < 0, g_i loses its part along
     g_j; the other tasks are taken in random order.
-
-    Args:
-        gradients: (p,) of each task.
-        rng: of the order.
     """
     projected = []
     for i, gradient in enumerate(gradients):
@@ -135,19 +115,13 @@ class MultiTask(BaseEstimator):
         combine: of the tasks' losses: their "sum"; a sum weighted by a learned "uncertainty" of each (Kendall, Gal and
             Cipolla, CVPR 2018, equation 10); or their sum with "pcgrad" on the shared parameters.
         steps: updates at most.
-        batch_size: rows an update.
         learning_rate: of AdamW.
-        weight_decay: of AdamW.
         valid_every: updates between two evaluations on the validation rows; the best is kept.
         keep: what "best" means where parameters are shared: "each" keeps for every task the weights that were best for
             it, so one training gives a network a task; "sum" keeps one network, by the sum of the tasks' losses.
-        seed: of first weights and batches.
         hidden: see `MMoE`.
         tower: units of each task's own layer.
         experts: of `MMoE`.
-
-    Raises:
-        ValueError: a setting is not one of those named, or no task.
     """
 
     def __init__(
@@ -197,10 +171,6 @@ class MultiTask(BaseEstimator):
             valid: rows to stop by, alike; the last weights are kept where None.
             start: a fitted model whose shared parameters are the initialization of these.
             with_heads: take the heads of `start` as well, for the same tasks.
-
-        Raises:
-            ValueError: shapes do not fit, a task has no label, or `start` has another form or, with its heads, other
-                kinds of tasks.
         """
         if y.ndim != 2 or y.shape != (len(x), len(self.kinds)):
             raise SettingError(f"y has the shape {y.shape}; {len(x)} rows and {len(self.kinds)} tasks are expected")
@@ -245,11 +215,7 @@ class MultiTask(BaseEstimator):
         return out.astype(np.float32)
 
     def gradients(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Gradient of each task's loss with respect to the shared parameters, (tasks, p).
-
-        Raises:
-            ValueError: nothing is shared.
-        """
+        """Gradient of each task's loss with respect to the shared parameters, (tasks, p)."""
         if self.sharing == "single_task":
             raise SettingError('with sharing="single_task" no parameter is shared, so no gradients can conflict')
         network = self.networks_[0]
@@ -324,11 +290,7 @@ class MultiTask(BaseEstimator):
 
 
 def _take_over(mine: nn.Module, theirs: nn.Module) -> None:
-    """Copy the parameters of a part of another model.
-
-    Raises:
-        ValueError: it has another form.
-    """
+    """Copy the parameters of a part of another model."""
     try:
         mine.load_state_dict(theirs.state_dict())
     except RuntimeError as error:

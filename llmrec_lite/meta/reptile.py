@@ -30,9 +30,6 @@ class Reptile(MetaLearner):
         train_steps: inner steps in training; `inner_steps`, or one, where None. One step makes it joint training.
         minibatch: examples of a task that an inner step sees in training.
         options: of `MetaLearner`; `learning_rate` is not used.
-
-    Raises:
-        ValueError: a setting is out of its range.
     """
 
     def __init__(

@@ -24,9 +24,6 @@ class Task:
     """Support and query of one user or group.
 
     Inputs are item indices, (k,), or feature vectors, (k, d). A support may be empty.
-
-    Raises:
-        ValueError: the lengths differ, the query is empty, or a target is not a finite number.
     """
 
     support_x: np.ndarray
@@ -49,16 +46,9 @@ class Task:
 def split_users(
     dataset: Dataset, shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0, fold: int = 0
 ) -> tuple[Dataset, Dataset, Dataset]:
-    """Disjoint sets of users: meta-train, meta-validation and meta-test.
+    """Disjoint sets of users, by shares: meta-train, meta-validation and meta-test.
 
-    Args:
-        dataset: users with ratings.
-        shares: of the three parts.
-        seed: of the assignment.
-        fold: with the same seed, other folds have other users in meta-test; there are 1 / shares[2] of them.
-
-    Raises:
-        ValueError: the shares are not three numbers above 0 that sum to one, a part is empty, or there is no such fold.
+    With the same seed, other folds have other users in meta-test; there are 1 / shares[2] of them.
     """
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
         raise SettingError(f"shares must be three numbers above 0 that sum to 1, not {tuple(shares)}")
@@ -98,9 +88,6 @@ def user_tasks(
         seed: of what is drawn.
         order: "time" takes the first ratings (ties by the order of the file) for the support, "random" any.
         features: (n_items, d); where given, inputs are rows of it, else item indices.
-
-    Raises:
-        ValueError: a count out of its range, an unknown order, or features of another catalog.
     """
     if order not in ("time", "random"):
         raise SettingError(f'order must be "time" or "random", not {order!r}')
@@ -119,19 +106,7 @@ def nested_tasks(
 
     A query is drawn from the ratings after the longest support, whatever the support and the order. Supports are the
     first ratings, or any but those of the query; a longer one begins with a shorter one. Users with too few ratings for
-    the longest support and a query are left out.
-
-    Args:
-        dataset: users with ratings.
-        supports: their lengths.
-        query: number of ratings in each query.
-        seed: of what is drawn.
-        order: "time" or "random".
-        features: see `user_tasks`.
-
-    Raises:
-        ValueError: a length out of its range, an unknown order, no user with enough ratings, or features of another
-            catalog.
+    the longest support and a query are left out. Order and features are those of `user_tasks`.
     """
     if order not in ("time", "random"):
         raise SettingError(f'order must be "time" or "random", not {order!r}')
@@ -163,16 +138,7 @@ def group_tasks(
 ) -> list[Task]:
     """One task for each group of users, such as an occupation; the support is drawn from the group's ratings.
 
-    Args:
-        dataset: with a table of users.
-        by: a column of `dataset.users`; "age" is cut into seven bands.
-        support: number of ratings.
-        query: number of other ratings, at most; all of them where None.
-        seed: of what is drawn.
-        features: see `user_tasks`.
-
-    Raises:
-        ValueError: no such column, or as in `user_tasks`.
+    Groups are those of a column of `dataset.users`; "age" is cut into seven bands. The rest is as in `user_tasks`.
     """
     if by not in dataset.users or by == "user_id":
         known = ", ".join(column for column in dataset.users if column != "user_id") or "none"
@@ -253,11 +219,7 @@ class Batch:
 
 
 def collate(tasks: Sequence[Task]) -> Batch:
-    """Batch of tasks.
-
-    Raises:
-        ValueError: there is no task, or inputs are of different kinds.
-    """
+    """Batch of tasks."""
     if not tasks:
         raise SettingError("there is no task to put into a batch")
     if len({task.query_x.shape[1:] for task in tasks}) > 1:
@@ -275,11 +237,7 @@ def collate(tasks: Sequence[Task]) -> Batch:
 
 
 def episodes(tasks: Sequence[Task], size: int, steps: int, seed: int) -> Iterator[Batch]:
-    """Meta-batches: `steps` batches of `size` tasks (all where there are fewer), each task once before any comes again.
-
-    Raises:
-        ValueError: size is not at least 1, or there is no task.
-    """
+    """Meta-batches: `steps` batches of `size` tasks, or of all; each task comes once before any comes again."""
     if size < 1 or not tasks:
         raise SettingError(f"need size >= 1 and some tasks, got size={size} and {len(tasks)} tasks")
     size, queue, rounds = min(size, len(tasks)), np.empty(0, int), 0

@@ -26,12 +26,8 @@ def split_histories(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Support and query of each user's interactions: the first `shots` items, or any, and the others.
 
-    Args:
-        dataset: users with interactions; ratings do not matter.
-        shots: items of the support.
-        order: "time" takes the first (ties by the order of the file), "random" any.
-        min_query: users with fewer items for the query are left out.
-        seed: of what is drawn, for each user.
+    The order is "time" for the first items (ties by the order of the file), "random" for any. Users with fewer than
+    `min_query` items for the query are left out.
 
     Returns:
         The users that are left, (n,), support and query, both (n, n_items) float32 of 0 and 1.
@@ -95,7 +91,6 @@ class UserAttention(BaseEstimator):
         learning_rate: of Adam.
         episodes: number of users to learn from, at most; all of them are attended to.
         popular: number of items, the most frequent, that the error is taken over; rare ones change it little.
-        seed: of which users are learned from.
 
     Holds (users, n_items) dense numbers; a prediction costs users * n_items operations.
     """
@@ -113,13 +108,7 @@ class UserAttention(BaseEstimator):
         self.episodes, self.popular = episodes, popular
 
     def fit(self, support: np.ndarray, query: np.ndarray, vectors: np.ndarray | None = None) -> Self:
-        """Learn whom to attend to.
-
-        Args:
-            support: (n, n_items) of 0 and 1.
-            query: (n, n_items) of 0 and 1.
-            vectors: (n_items, v) of the items' texts; None does without.
-        """
+        """Learn whom to attend to, from support and query, (n, n_items) of 0 and 1, and text vectors, (n_items, v)."""
         self._memorize(support, query, vectors)
         self._learn(support, query)
         return self
@@ -181,11 +170,9 @@ class UserAttention(BaseEstimator):
         return np.stack([np.log1p(shared), shared / size, rare, first, length, text], -1)
 
     def attention(self, support: np.ndarray, exclude_self: np.ndarray | None = None) -> np.ndarray:
-        """Attention of each support to each user, (n, users), rows summing to 1.
+        """Attention of each support, (n, n_items), to each user, (n, users), rows summing to 1.
 
-        Args:
-            support: (n, n_items).
-            exclude_self: (n,) row of each support's own user in `fit`, who is left out; -1 for new users.
+        `exclude_self` is (n,), the row of each support's own user in `fit`, who is left out; -1 for new users.
         """
         scores = self.signals_of(support) @ self.weights_.numpy()
         if exclude_self is not None:
@@ -210,10 +197,6 @@ class ColdStartRanker(BaseEstimator):
         order: "time" for supports of first interactions, "random" for any.
         l2: strengths of the ridge to choose from.
         shares: weights of the autoencoder to try besides.
-        seed: of what is drawn.
-
-    Raises:
-        ValueError: shots is below 1; in `fit`, too few users have more interactions.
     """
 
     def __init__(
@@ -236,13 +219,9 @@ class ColdStartRanker(BaseEstimator):
         autoencoders: Sequence[DenoisingAutoencoder],
         vectors: np.ndarray | None = None,
     ) -> Self:
-        """Learn the parts from the users of `train`, and their weights from those of `valid`.
+        """Learn the parts from the users of `train`, and their weights from other users, those of `valid`.
 
-        Args:
-            train: interactions of some users.
-            valid: interactions of other users.
-            autoencoders: one or more to choose from, fitted on `train`.
-            vectors: (n_items, v) of the items' texts.
+        The autoencoders to choose from are fitted on `train`; vectors (n_items, v) are of the items' texts.
         """
         self.users_, support, query = split_histories(train, self.shots, self.order, seed=self.seed)
         _, valid_support, valid_query = split_histories(valid, self.shots, self.order, seed=self.seed)
@@ -288,13 +267,9 @@ class ColdStartRanker(BaseEstimator):
         autoencoder: DenoisingAutoencoder,
         vectors: np.ndarray | None = None,
     ) -> Self:
-        """Take what was learned before, and predict from users who may be more than it was learned from.
+        """Take a learned `state`, and predict from users of `train`, who may be more than it was learned from.
 
-        Args:
-            state: see `state`.
-            train: interactions of the users to attend to; the ridge is solved anew.
-            autoencoder: fitted on them, with the settings that the state names.
-            vectors: see `fit`.
+        The ridge is solved anew; the autoencoder is fitted on `train`, with the settings that the state names.
         """
         self.users_, support, query = split_histories(train, self.shots, self.order, seed=self.seed)
         self.attention_ = UserAttention(seed=self.seed).restore(state["attention"], support, query, vectors)
@@ -314,9 +289,7 @@ class ColdStartRanker(BaseEstimator):
     def predict(self, support: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """Scores of all items, higher for a likelier next interaction, (n, n_items).
 
-        Args:
-            support: (n, n_items) of 0 and 1.
-            users: (n,) user indices where they are users of `train`, who then do not attend to themselves.
+        `users` are (n,) user indices where they are users of `train`, who then do not attend to themselves.
         """
         parts = self.parts(support, users)
         return sum((w * part for w, part in zip(self.weights_, parts, strict=True)), np.zeros(1))

@@ -8,7 +8,7 @@ from llmrec_lite.recommenders.base import BaseRecommender
 from llmrec_lite.recommenders.content import ContentBased
 from llmrec_lite.recommenders.factorization import ALS, BPR, BiasedMF
 from llmrec_lite.recommenders.linear import EASE, DenoisingAutoencoder
-from llmrec_lite.recommenders.neighbors import Baseline, BaselineKNN, ItemKNN, UserKNN
+from llmrec_lite.recommenders.neighbors import BaselineKNN, BiasBaseline, ItemKNN, UserKNN
 from llmrec_lite.recommenders.popularity import ItemMean, Popularity, Random
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ __all__ = [
     "BPR",
     "EASE",
     "BaseRecommender",
-    "Baseline",
     "BaselineKNN",
+    "BiasBaseline",
     "BiasedMF",
     "Caser",
     "ContentBased",

@@ -46,11 +46,7 @@ class BaseRecommender(BaseEstimator, ABC):
         return self.score_indices(self._fitted().users_to_index(user_ids))
 
     def score_indices(self, users: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Scores of all items for users given by their indices 0..n_users-1; see `score`.
-
-        Raises:
-            IndexError: an index outside 0..n_users-1.
-        """
+        """Scores of all items for users given by their indices 0..n_users-1, else IndexError; see `score`."""
         train = self._fitted()
         index = _inside(users, train.n_users, "user")
         if not len(index):
@@ -58,14 +54,11 @@ class BaseRecommender(BaseEstimator, ABC):
         return np.asarray(self._score(index), dtype=np.float32)
 
     def recommend(self, user_ids: Iterable[Hashable], k: int = 10, exclude_seen: bool = True) -> pd.DataFrame:
-        """Top-k lists for users given by their raw ids.
+        """Top-k lists for users of the training data, given by their raw ids.
 
         Returns:
             Columns user_id, item_id, rank (from 1), score. A user who has seen nearly everything gets fewer
             than k rows, one who has seen everything none.
-
-        Raises:
-            UnknownIdError: a user who is not in the training data (use `score_new` for new users).
         """
         train = self._fitted()
         index = train.users_to_index(user_ids)
@@ -106,19 +99,13 @@ class BaseRatingPredictor(BaseRecommender):
         """Rating expected for each pair of raw ids, (len(user_ids),), not clipped to the scale.
 
         Raises:
-            NotFittedError: before `fit`.
             UnknownIdError: a user or an item that is not in the training data.
-            SettingError: not as many users as items.
         """
         train = self._fitted()
         return self.predict_indices(train.users_to_index(user_ids), train.items_to_index(item_ids))
 
     def predict_indices(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Rating expected for each pair of indices; see `predict`.
-
-        Raises:
-            IndexError: an index outside 0..n_users-1 or 0..n_items-1.
-        """
+        """Rating expected for each pair of indices, else IndexError; see `predict`."""
         train = self._fitted()
         users, items = _inside(users, train.n_users, "user"), _inside(items, train.n_items, "item")
         if len(users) != len(items):
@@ -145,23 +132,13 @@ class FoldInRecommender(BaseRecommender):
 
     @abstractmethod
     def contributions(self, items: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """Share of each seen item in the score of each item, for a user who has seen just these.
+        """Share of each seen item, (m,), in the score of each item, (n,), for a user who has seen just these, (n, m).
 
-        Args:
-            items: (n,) item indices.
-            seen: (m,) indices of the items seen.
-
-        Returns:
-            (n, m); the sum of a row is the item's score, up to a constant of the user.
+        The sum of a row is the item's score, up to a constant of the user.
         """
 
     def score_new(self, histories: Sequence[History]) -> np.ndarray:
-        """Scores of all items for users who were not in train, (len(histories), n_items) float32.
-
-        Raises:
-            NotFittedError: before `fit`.
-            UnknownIdError: an item that is not in the catalog.
-        """
+        """Scores of all items for users who were not in train, (len(histories), n_items) float32."""
         matrix = histories_to_matrix(histories, self._fitted(), rating=True)
         return np.asarray(self.score_matrix(matrix), dtype=np.float32)
 
@@ -201,15 +178,12 @@ def binary(matrix: sparse.csr_array) -> sparse.csr_array:
 
 
 def histories_to_matrix(histories: Sequence[History], train: Dataset, rating: bool = False) -> sparse.csr_array:
-    """Turn the histories of new users into rows over the items of `train`, (len(histories), n_items) float32.
+    """Histories of new users as rows over the items of `train`, (len(histories), n_items) float32.
 
-    Args:
-        histories: one list a user of (item id, rating[, timestamp]).
-        train: the data set whose catalogue gives the columns.
-        rating: whether an entry is the rating (the last one, where an item occurs twice) or 1.
+    An entry is the `rating` (the last one, where an item occurs twice) or 1.
 
     Raises:
-        UnknownIdError: an item that is not in the catalogue.
+        UnknownIdError: an item that is not in the catalog.
     """
     cells = {
         (row, item): float(entry[1]) if rating else 1.0

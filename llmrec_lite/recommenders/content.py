@@ -1,4 +1,4 @@
-"""Chapter 2: cosine similarity, TF-IDF, and recommending items that are like the items you liked."""
+"""Chapter 2: cosine similarity, TF-IDF, and content-based recommendation."""
 
 from __future__ import annotations
 
@@ -18,16 +18,8 @@ from llmrec_lite.text import STOP_WORDS, tokenize
 def cosine_similarity(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Cosine of the angle between every row of x and every row of y: x . y / (|x| |y|).
 
-    Args:
-        x: (n, d), or (d,) for one vector.
-        y: (m, d), or (d,) for one vector.
-
-    Returns:
-        (n, m) values in [-1, 1], without the axes of single vectors. A vector of zeros has no direction; its
-        similarity to everything is 0.
-
-    Raises:
-        ValueError: the vectors have different lengths.
+    Shapes: (n, d) or (d,), and (m, d) or (d,) -> (n, m) values in [-1, 1], without the axes of single vectors. A vector
+    of zeros has no direction; its similarity to everything is 0.
     """
     rows, columns = (np.atleast_2d(np.asarray(a, dtype=float)) for a in (x, y))
     if rows.shape[1] != columns.shape[1]:

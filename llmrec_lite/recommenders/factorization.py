@@ -19,11 +19,8 @@ class BiasedMF(BaseRatingPredictor):
 
     Args:
         factors: length of p_u and q_i.
-        epochs: passes over the ratings.
         learning_rate: size of a step at first; it falls to zero in a straight line.
         l2: penalty on factors; `bias_l2` on biases.
-        batch: ratings a step. One rating a step is the textbook's; a few hundred are as good and faster.
-        seed: of the start and of the order.
 
     Memory is 8 (n_users + n_items) factors bytes.
     """
@@ -31,16 +28,16 @@ class BiasedMF(BaseRatingPredictor):
     def __init__(
         self,
         factors: int = 64,
-        epochs: int = 40,
+        n_epochs: int = 40,
         learning_rate: float = 0.02,
         l2: float = 0.08,
         bias_l2: float = 0.01,
-        batch: int = 64,
+        batch_size: int = 64,
         seed: int = 0,
         progress: bool = False,
     ) -> None:
-        self.factors, self.epochs, self.learning_rate = factors, epochs, learning_rate
-        self.l2, self.bias_l2, self.batch, self.seed, self.progress = l2, bias_l2, batch, seed, progress
+        self.factors, self.n_epochs, self.learning_rate = factors, n_epochs, learning_rate
+        self.l2, self.bias_l2, self.batch_size, self.seed, self.progress = l2, bias_l2, batch_size, seed, progress
 
     def _fit(self, train: Dataset) -> None:
         rng = np.random.default_rng(self.seed)
@@ -56,9 +53,9 @@ class BiasedMF(BaseRatingPredictor):
         user_free, item_free = np.ones(f + 2, np.float32), np.ones(f + 2, np.float32)
         user_free[f + 1], item_free[f] = 0, 0  # the two constant ones stay
         users, items, ratings = train.user_index, train.item_index, train.ratings - self.mean_
-        n_batches = -(-len(ratings) // self.batch)
-        for epoch in trange(self.epochs, disable=not self.progress, desc="BiasedMF"):
-            step = self.learning_rate * (1 - epoch / self.epochs)
+        n_batches = -(-len(ratings) // self.batch_size)
+        for epoch in trange(self.n_epochs, disable=not self.progress, desc="BiasedMF"):
+            step = self.learning_rate * (1 - epoch / self.n_epochs)
             for rows in np.array_split(rng.permutation(len(ratings)), n_batches):
                 u, i = users[rows], items[rows]
                 p, q = self.user_[u], self.item_[i]
@@ -87,17 +84,15 @@ def _add_rows(table: np.ndarray, rows: np.ndarray, update: np.ndarray) -> None:
 
 
 class ALS(FoldInRecommender):
-    """Factorize "met or not" with more confidence in what was met, by alternating least squares.
+    """Implicit-feedback factorization with more confidence in interactions, by alternating least squares.
 
     Minimizes sum over all u, i of c_ui (x_ui - p_u . q_i)^2 + l2 (|p|^2 + |q|^2) with c_ui = 1 + alpha x_ui
     (Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008).
 
     Args:
         factors: length of p_u and q_i.
-        alpha: extra confidence in a met item.
-        l2: penalty.
+        alpha: extra confidence in an interaction.
         sweeps: how often users and items are solved in turn.
-        seed: of the start.
 
     A sweep costs (n_users + n_items) factors^3 + n_interactions factors^2 operations.
     """
@@ -120,15 +115,16 @@ class ALS(FoldInRecommender):
             self.user_ = self._solve(by_user, self.item_)
             self.item_ = self._solve(by_item, self.user_)
 
-    def _solve(self, met: sparse.csr_array, other: np.ndarray) -> np.ndarray:
-        """Best rows given the other side, (met.shape[0], factors).
+    def _solve(self, seen: sparse.csr_array, other: np.ndarray) -> np.ndarray:
+        """Best rows given the other side, (seen.shape[0], factors).
 
-        Row u solves (Y^T Y + alpha Y_u^T Y_u + l2 I) p_u = (1 + alpha) Y_u^T 1, Y_u being the rows of Y met by u.
+        Row u solves (Y^T Y + alpha Y_u^T Y_u + l2 I) p_u = (1 + alpha) Y_u^T 1, Y_u being the rows of Y that u
+        interacted with.
         """
         shared = other.T @ other + self.l2 * np.eye(self.factors)
-        solved = np.zeros((met.shape[0], self.factors))
-        for row in np.flatnonzero(np.diff(met.indptr)):
-            own = other[met.indices[met.indptr[row] : met.indptr[row + 1]]]
+        solved = np.zeros((seen.shape[0], self.factors))
+        for row in np.flatnonzero(np.diff(seen.indptr)):
+            own = other[seen.indices[seen.indptr[row] : seen.indptr[row + 1]]]
             solved[row] = np.linalg.solve(shared + self.alpha * own.T @ own, (1 + self.alpha) * own.sum(0))
         return solved
 
@@ -147,32 +143,29 @@ class ALS(FoldInRecommender):
 
 
 class BPR(BaseRecommender):
-    """Rank what a user met above what the user did not, by stochastic gradient ascent on pairs.
+    """Pairwise ranking of a user's items above all others, by stochastic gradient ascent.
 
-    Maximizes ln sigmoid(s_ui - s_uj) over i met by u and j drawn at random, with s_ui = b_i + p_u . q_i
+    Maximizes ln sigmoid(s_ui - s_uj) over items i of user u and j drawn at random, with s_ui = b_i + p_u . q_i
     (Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009).
 
     Args:
         factors: length of p_u and q_i.
-        epochs: passes over the interactions.
         learning_rate: size of a step at first; it falls to zero in a straight line.
         l2: penalty on everything learned.
-        batch: pairs a step.
-        seed: of the start and of the pairs.
     """
 
     def __init__(
         self,
         factors: int = 64,
-        epochs: int = 60,
+        n_epochs: int = 60,
         learning_rate: float = 0.1,
         l2: float = 0.01,
-        batch: int = 256,
+        batch_size: int = 256,
         seed: int = 0,
         progress: bool = False,
     ) -> None:
-        self.factors, self.epochs, self.learning_rate = factors, epochs, learning_rate
-        self.l2, self.batch, self.seed, self.progress = l2, batch, seed, progress
+        self.factors, self.n_epochs, self.learning_rate = factors, n_epochs, learning_rate
+        self.l2, self.batch_size, self.seed, self.progress = l2, batch_size, seed, progress
 
     def _fit(self, train: Dataset) -> None:
         rng = np.random.default_rng(self.seed)
@@ -182,14 +175,14 @@ class BPR(BaseRecommender):
         self.item_ = rng.normal(0, 0.1, (train.n_items, f + 1)).astype(np.float32)
         self.user_[:, f], self.item_[:, f] = 1, 0
         user_free = np.append(np.ones(f, np.float32), np.float32(0))
-        met = train.matrix().toarray() > 0
-        users, items = np.nonzero(met)
-        n_batches = -(-len(users) // self.batch)
-        for epoch in trange(self.epochs, disable=not self.progress, desc="BPR"):
-            step = self.learning_rate * (1 - epoch / self.epochs)
+        seen = train.matrix().toarray() > 0
+        users, items = np.nonzero(seen)
+        n_batches = -(-len(users) // self.batch_size)
+        for epoch in trange(self.n_epochs, disable=not self.progress, desc="BPR"):
+            step = self.learning_rate * (1 - epoch / self.n_epochs)
             order, negatives = rng.permutation(len(users)), rng.integers(train.n_items, size=len(users))
             for rows in np.array_split(order, n_batches):
-                keep = ~met[users[rows], negatives[rows]]  # a drawn item that the user has met teaches nothing
+                keep = ~seen[users[rows], negatives[rows]]  # a drawn item that the user has seen teaches nothing
                 u, i, j = users[rows][keep], items[rows][keep], negatives[rows][keep]
                 p, q_i, q_j = self.user_[u], self.item_[i], self.item_[j]
                 wrong = 1 / (1 + np.exp(np.einsum("nf,nf->n", p, q_i - q_j)))[:, None]  # 1 - sigmoid

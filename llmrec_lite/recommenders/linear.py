@@ -66,16 +66,10 @@ class EASE(_LinearAutoencoder):
 class DenoisingAutoencoder(_LinearAutoencoder):
     """Linear denoising autoencoder: reconstruct X from copies of X with entries dropped at random.
 
-    Averaged over all ways of dropping each entry with probability p, the loss is a ridge regression whose
+    Averaged over all ways of dropping each entry with probability p, `dropout`, the loss is a ridge regression whose
     penalty grows with an item's popularity: B = (G + diag(L))^-1 G with L_j = l2 + G_jj p / (1 - p)
     (Steck, "Autoencoders that don't overfit towards the Identity", NeurIPS 2020, eq. 4 with weight decay).
-    The diagonal of B stays: masking what was seen makes it harmless.
-
-    Args:
-        dropout: p, at least 0 and below 1.
-        l2: penalty that does not depend on popularity, positive.
-
-    Time and memory are those of `EASE`.
+    The diagonal of B stays: masking seen items makes it harmless. Time and memory are those of `EASE`.
     """
 
     def __init__(self, dropout: float = 0.65, l2: float = 700.0) -> None:

@@ -13,16 +13,11 @@ from llmrec_lite.interface import History
 from llmrec_lite.recommenders.base import BaseRatingPredictor, BaseRecommender, histories_to_matrix
 
 
-def cosine_neighbours(matrix: sparse.csr_array, k: int, shrink: float = 0.0) -> np.ndarray:
-    """Cosine similarity of all pairs of rows, kept for the k most similar of each row only.
+def cosine_neighbors(matrix: sparse.csr_array, k: int, shrink: float = 0.0) -> np.ndarray:
+    """Cosine similarity of all pairs of rows, kept for the k most similar of each row, ties included.
 
-    Args:
-        matrix: (n, d).
-        k: neighbors kept a row; ties with the k-th are kept too.
-        shrink: added to the product of the norms: similarities that rest on few entries are pulled to 0.
-
-    Returns:
-        (n, n) float32 with a zero diagonal; row i holds the neighbors of i. Memory is 4 n^2 bytes.
+    `shrink` is added to the product of the norms: similarities that rest on few entries are pulled to 0. From (n, d) to
+    (n, n) float32 with a zero diagonal; row i holds the neighbors of i. Memory is 4 n^2 bytes.
     """
     if k < 1:
         raise SettingError(f"the number of neighbors must be at least 1, not {k}")
@@ -37,15 +32,10 @@ def cosine_neighbours(matrix: sparse.csr_array, k: int, shrink: float = 0.0) -> 
 
 
 class UserKNN(BaseRecommender):
-    """Recommend what the users most like this one have met: score(u, i) = sum of sim(u, v) over v who met i.
+    """User-based neighbors: score(u, i) = sum of sim(u, v) over the k nearest users v who interacted with i.
 
-    Resnick et al., "GroupLens", CSCW 1994, in its form for binary data.
-
-    Args:
-        k: number of neighbors.
-        shrink: see `cosine_neighbours`.
-
-    Memory is 4 n_users^2 bytes.
+    Resnick et al., "GroupLens", CSCW 1994, in its form for binary data; for `shrink` see `cosine_neighbors`. Memory is
+    4 n_users^2 bytes.
     """
 
     def __init__(self, k: int = 100, shrink: float = 0.0) -> None:
@@ -53,7 +43,7 @@ class UserKNN(BaseRecommender):
 
     def _fit(self, train: Dataset) -> None:
         self.matrix_ = train.matrix()
-        self.similarity_ = cosine_neighbours(self.matrix_, self.k, self.shrink)
+        self.similarity_ = cosine_neighbors(self.matrix_, self.k, self.shrink)
 
     def _score(self, users: np.ndarray) -> np.ndarray:
         return self.similarity_[users] @ self.matrix_
@@ -69,16 +59,10 @@ class UserKNN(BaseRecommender):
 
 
 class ItemKNN(BaseRecommender):
-    """Recommend items that were met by the same users as the items in the history.
+    """Item-based neighbors: items with the same users as the items in the history.
 
-    score(u, i) = sum of sim(i, j) over the j in the history of u that are among the k nearest of i
-    (Sarwar et al., WWW 2001; Linden, Smith and York, 2003).
-
-    Args:
-        k: number of neighbors.
-        shrink: see `cosine_neighbours`.
-
-    Memory is 4 n_items^2 bytes.
+    score(u, i) = sum of sim(i, j) over the j in the history of u that are among the k nearest of i (Sarwar et al., WWW
+    2001; Linden, Smith and York, 2003); for `shrink` see `cosine_neighbors`. Memory is 4 n_items^2 bytes.
     """
 
     def __init__(self, k: int = 200, shrink: float = 0.0) -> None:
@@ -86,7 +70,7 @@ class ItemKNN(BaseRecommender):
 
     def _fit(self, train: Dataset) -> None:
         self.matrix_ = train.matrix()
-        self.similarity_ = cosine_neighbours(self.matrix_.T.tocsr(), self.k, self.shrink)
+        self.similarity_ = cosine_neighbors(self.matrix_.T.tocsr(), self.k, self.shrink)
 
     def _score(self, users: np.ndarray) -> np.ndarray:
         return self.matrix_[users] @ self.similarity_.T
@@ -96,15 +80,11 @@ class ItemKNN(BaseRecommender):
         return histories_to_matrix(histories, self._fitted()) @ self.similarity_.T
 
 
-class Baseline(BaseRatingPredictor):
+class BiasBaseline(BaseRatingPredictor):
     """Predict r_ui = mu + b_u + b_i: how generous the user is, how good the item is.
 
-    Biases by alternating damped means (Koren, "Factor in the Neighbors", TKDD 2010, section 2.1).
-
-    Args:
-        item_damping: pulls b_i of rarely rated items to 0.
-        user_damping: pulls b_u of users with few ratings to 0.
-        sweeps: how often both are computed in turn.
+    Biases by alternating damped means (Koren, "Factor in the Neighbors", TKDD 2010, section 2.1): the damping pulls
+    those of items and users with few ratings to 0; both are computed in turn, `sweeps` times.
     """
 
     def __init__(self, item_damping: float = 5.0, user_damping: float = 5.0, sweeps: int = 10) -> None:
@@ -133,27 +113,20 @@ class Baseline(BaseRatingPredictor):
 class BaselineKNN(BaseRatingPredictor):
     """Predict a rating from the user's ratings of the k most similar items, around the baseline.
 
-    r_ui = b_ui + sum_j s_ij (r_uj - b_uj) / sum_j s_ij over the k items j rated by u with the largest
-    similarity to i (ties with the k-th included), which is the Pearson correlation around the baseline, shrunk
-    by n_ij / (n_ij + shrink) where n_ij users rated both (Koren, TKDD 2010, eq. 2 and 3). Negative
-    similarities are set to 0: an item that is unlike this one says nothing about it. Where a user rated an
-    item twice, the latest rating counts.
-
-    Args:
-        k: number of neighbors.
-        shrink: pulls similarities that rest on few users to 0.
-        baseline: gives b_ui; `Baseline()` where None.
-
-    Memory is 8 n_items^2 bytes.
+    r_ui = b_ui + sum_j s_ij (r_uj - b_uj) / sum_j s_ij over the k items j rated by u with the largest similarity to i
+    (ties with the k-th included), which is the Pearson correlation around the baseline (`BiasBaseline()` where None),
+    shrunk by n_ij / (n_ij + shrink) where n_ij users rated both (Koren, TKDD 2010, eq. 2 and 3). Negative similarities
+    are set to 0: an item that is unlike this one says nothing about it. Where a user rated an item twice, the latest
+    rating counts. Memory is 8 n_items^2 bytes.
     """
 
-    def __init__(self, k: int = 40, shrink: float = 100.0, baseline: Baseline | None = None) -> None:
+    def __init__(self, k: int = 40, shrink: float = 100.0, baseline: BiasBaseline | None = None) -> None:
         if k < 1:
             raise SettingError(f"the number of neighbors must be at least 1, not {k}")
         self.k, self.shrink, self.baseline = k, shrink, baseline
 
     def _fit(self, train: Dataset) -> None:
-        self.baseline_ = (self.baseline or Baseline()).fit(train)
+        self.baseline_ = (self.baseline or BiasBaseline()).fit(train)
         latest = train.matrix("rating").tocoo()  # one rating a pair: csr_array would add up repeated ones
         pairs, shape = latest.coords, latest.shape
         rest = latest.data - self.baseline_.predict_indices(*pairs)

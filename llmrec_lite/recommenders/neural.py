@@ -48,19 +48,12 @@ class NeuMFNet(nn.Module):
 class NeuMF(BaseRecommender):
     """Neural matrix factorization: learn from seen pairs (1) and randomly drawn ones (0) by binary cross-entropy.
 
-    He et al., "Neural Collaborative Filtering", WWW 2017, trained in one go instead of from two pre-trained
-    halves.
+    He et al., "Neural Collaborative Filtering", WWW 2017, trained in one go instead of from two pre-trained halves.
 
     Args:
         factors: length of each of the four embeddings.
-        n_epochs: passes over the interactions; fresh negatives are drawn in each.
-        learning_rate: of Adam.
-        negatives: pairs drawn for each seen pair.
-        weight_decay: of Adam.
+        negatives: pairs drawn anew in each epoch for each seen pair.
         dropout: inside the perceptron.
-        batch_size: seen pairs a step.
-        seed: of the start, the order and the negatives.
-        device: "auto", "cpu", "cuda".
     """
 
     def __init__(

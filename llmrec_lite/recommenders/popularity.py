@@ -1,4 +1,4 @@
-"""Chapter 1: the recommenders that know nothing about you, and are hard to beat for somebody new."""
+"""Chapter 1: recommenders that are not personalized, and are hard to beat for a new user."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from llmrec_lite.recommenders.base import BaseRatingPredictor, BaseRecommender
 
 
 class Popularity(BaseRecommender):
-    """Recommend what most users have met.
+    """Popularity: items with the most users first."""
 
-    Fitting takes one pass over the interactions and n_items numbers of memory.
-    """
-
-    counts_: np.ndarray  # (n_items,) number of users who have met the item
+    counts_: np.ndarray  # (n_items,) number of users of the item
 
     def _fit(self, train: Dataset) -> None:
         self.counts_ = np.asarray(train.matrix().sum(0)).reshape(-1)

@@ -102,8 +102,7 @@ class SASRecBlock(nn.Module):
 class SASRecNet(SequenceNet):
     """Embedding -> Transformer -> state: self-attention over the history, each position looking back only.
 
-    Shapes: items (n, t) -> states (n, t, d). Kang and McAuley, "Self-Attentive Sequential Recommendation",
-    ICDM 2018.
+    Shapes: items (n, t) -> states (n, t, d). Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018.
     """
 
     def __init__(self, n_items: int, dim: int, dropout: float, length: int, blocks: int = 2, heads: int = 2) -> None:
@@ -181,21 +180,14 @@ class DecayedBigram(BaseRecommender):
 class SequenceRecommender(BaseRecommender):
     """Train a network that turns a history into a state, and score items by state . embedding + bias.
 
-    At every position of every history the next item is classified against others: with "bce" from randomly drawn
+    At every position of every history the next item is classified against others: with loss "bce" from randomly drawn
     ones by binary cross-entropy, with "ce" from all items by cross-entropy (a softmax over the catalog).
 
     Args:
         dim: length of embeddings and states.
         length: items of the history that are read; longer histories are cut into pieces for training.
-        n_epochs: passes over the data.
         learning_rate: of Adam, falling to zero along half a cosine.
-        dropout: inside the network.
-        loss: "bce" or "ce".
         negatives: items drawn at each position, for "bce".
-        weight_decay: of Adam.
-        batch_size: pieces of history a step.
-        seed: of the start, the order and the negatives.
-        device: "auto", "cpu", "cuda".
         on_epoch: called with (epoch, model) after each epoch, to watch the training; return True to stop.
     """
 

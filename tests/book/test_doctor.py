@@ -48,15 +48,15 @@ def ill(name: str, level: str, *values: str) -> None:
     line = check(name)
     assert not line.ok
     assert line.level == level
-    assert line.mend
+    assert line.fix
     for value in values:
-        assert value in f"{line.found}\n{line.mend}"
+        assert value in f"{line.found}\n{line.fix}"
 
 
 def well(name: str, *values: str) -> None:
     line = check(name)
     assert line.ok
-    assert line.mend == ""
+    assert line.fix == ""
     for value in values:
         assert value in line.found
 
@@ -216,7 +216,7 @@ def test_report(monkeypatch, made, status):
     for line in made:
         assert lines[line.name].split()[0] == ("ok" if line.ok else line.level)
         assert line.found in lines[line.name]  # the brackets of SOSO are not eaten as markup
-        assert line.mend in lines[line.name]
+        assert line.fix in lines[line.name]
 
 
 def test_report_on_a_narrow_screen_shows_the_whole_command(monkeypatch):

@@ -65,7 +65,7 @@ def test_recommend_to_a_user(files):
     text = output("recommend", "--user", "ann", "--model", "Popularity", *files)
     lines = [line for line in text.splitlines() if "20" in line]
     assert "For user ann (Popularity)" in text
-    # Of what ann has not seen, u1 and r have two users, x one; ties go by the order of the catalogue.
+    # Of what ann has not seen, u1 and r have two users, x one; ties go by the order of the catalog.
     titles = ["Up (2009)", "[rec] [/b] (2007)", "Nobody Knows (2004)"]
     assert [title in line for title, line in zip(titles, lines, strict=True)] == [True] * 3
     assert "Animation" in lines[0]

@@ -117,7 +117,7 @@ def test_most_films_are_linked_and_hardly_any_as_the_file_says(movielens, right)
 
 @pytest.mark.data
 def test_links_agree_with_what_both_sides_say_of_genres(movielens, right):
-    # The catalogue's comedies against the entity that most of them share; the shipped links find nothing in common.
+    # The catalog's comedies against the entity that most of them share; the shipped links find nothing in common.
     facts = load_film_facts()
     genres = facts[facts["relation"] == "genre"].groupby("tail")["head"].agg(set)
     comedy = movielens.items.set_index("item_id")["genres"].str.contains("Comedy")

@@ -8,11 +8,11 @@ import torch
 from llmrec_lite import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.knowledge.meta_knowledge import (
-    Knowledge,
     LSTM4Rec,
     MetaKnowledge,
     MetaKnowledgeNet,
-    Pooled,
+    PairCorrection,
+    PooledHistory,
     PoolingNet,
     corrected_score,
 )
@@ -45,14 +45,14 @@ def test_corrected_score_by_hand():
 def test_the_corrected_score_begins_as_the_dot_product(correction):
     torch.manual_seed(0)
     u, i = torch.randn(5, 1, 4), torch.randn(5, 3, 4)
-    k = Knowledge(4, correction)(u, i)
+    k = PairCorrection(4, correction)(u, i)
     assert k.shape == (5, 3, 4)
     torch.testing.assert_close(corrected_score(u, i, k), (u * i).sum(-1))
 
 
 def test_network_reads_both_side_by_side():
     torch.manual_seed(0)
-    knowledge = Knowledge(4, "network", hidden=6)
+    knowledge = PairCorrection(4, "network", hidden=6)
     torch.nn.init.normal_(knowledge.out.weight)
     u, i = torch.randn(7, 4), torch.randn(7, 4)
     first = torch.cat([knowledge.of_user.weight, knowledge.of_item.weight], 1)
@@ -61,7 +61,7 @@ def test_network_reads_both_side_by_side():
 
 
 def test_a_vector_is_the_same_for_every_pair():
-    knowledge = Knowledge(3, "vector")
+    knowledge = PairCorrection(3, "vector")
     with torch.no_grad():
         knowledge.k.copy_(torch.tensor([1.0, 2.0, 3.0]))
     assert knowledge(torch.zeros(2, 3), torch.ones(2, 3)).tolist() == [[1, 2, 3]] * 2
@@ -95,7 +95,7 @@ def test_scores_in_chunks_are_the_scores_of_pairs():
 
 
 def test_an_item_drawn_twice_is_not_its_own_rival():
-    """With one item in the catalogue everything drawn is the item itself: nothing is left to learn, and no nan."""
+    """With one item in the catalog everything drawn is the item itself: nothing is left to learn, and no nan."""
     log = pd.DataFrame({"user_id": [0, 1], "item_id": [0, 0], "rating": 1.0, "timestamp": [0, 1]})
     model = MetaKnowledge("network", dim=2, n_epochs=2).fit(Dataset.from_frames(log))
     assert model.losses_ == [0.0, 0.0]
@@ -122,7 +122,7 @@ def test_nothing_to_learn_from_is_named():
     with pytest.raises(SettingError):
         MetaKnowledge().fit(data.with_interactions(data.interactions.head(0)))
     with pytest.raises(SettingError, match="correction"):
-        Knowledge(4, "netwrok")
+        PairCorrection(4, "netwrok")
 
 
 def test_dropout_is_off_when_scoring():
@@ -208,7 +208,7 @@ def walks(n: int = 60) -> Dataset:
 
 @pytest.mark.parametrize("pool", ["recency", "attention and recency"])
 def test_recency_finds_what_comes_next(pool):
-    model = Pooled(pool, dim=16, length=8, n_epochs=40, learning_rate=0.02, dropout=0.0).fit(walks())
+    model = PooledHistory(pool, dim=16, length=8, n_epochs=40, learning_rate=0.02, dropout=0.0).fit(walks())
     assert model.score_new([[(3, 1.0), (4, 1.0), (5, 1.0)]])[0].argmax() == 6
     assert model.net_.by_distance.argmax() == 0
 
@@ -220,6 +220,6 @@ def test_lstm_finds_what_comes_next():
 
 
 def test_a_mean_does_not_know_the_order():
-    model = Pooled("mean", dim=8, length=8, n_epochs=3).fit(walks())
+    model = PooledHistory("mean", dim=8, length=8, n_epochs=3).fit(walks())
     there, back = model.score_new([[(3, 1.0), (4, 1.0), (5, 1.0)], [(5, 1.0), (4, 1.0), (3, 1.0)]])
     np.testing.assert_allclose(there, back, atol=1e-5)

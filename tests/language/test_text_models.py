@@ -169,11 +169,11 @@ def test_compile_is_used_where_asked_for(classifier, monkeypatch):
     assert calls == [{"dynamic": True}]
 
 
-@pytest.mark.parametrize(("train", "learning_rate"), [("full", 0.01), ("lora", 0.03)])
-def test_a_classifier_learns(classifier, train, learning_rate):
+@pytest.mark.parametrize("train", ["full", "lora"])
+def test_a_classifier_learns(classifier, train):
     model = classifier(train)
-    config = replace(CONFIG, n_epochs=25, batch_size=16, learning_rate=learning_rate)
-    train_set, test = sentences(80), sentences(40, 1)
+    config = replace(CONFIG, n_epochs=10, batch_size=16, learning_rate=0.01)
+    train_set, test = sentences(300), sentences(40, 1)
     history = finetune(model, train_set, test, config, progress=False)
     assert history.valid_losses[-1] < 0.6 * history.valid_losses[0]
     hits = (model.predict(test) > 0.5) == np.array([e.label > 0.5 for e in test])

@@ -34,7 +34,7 @@ def test_later_interactions_by_hand():
     assert _later_interactions(data, 9, "random").tolist() == [0, 0, 0]
 
 
-def test_weights_are_learned_from_two_draws_and_their_neighbours(fitted):
+def test_weights_are_learned_from_two_draws_and_their_neighbors(fitted):
     fusion = fitted.cold_start_
     assert list(fusion.weights_) == list(SHOTS[1:])
     for k, weights in fusion.weights_.items():

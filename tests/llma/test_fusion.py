@@ -180,7 +180,7 @@ def test_new_users_get_what_known_users_with_the_same_history_get(crowd):
 
 
 def test_parts_that_cannot_meet_new_users_are_named(crowd):
-    model = FusedRecommender([EASE(10.0), BPR(4, epochs=1)], {"EASE": 1.0, "BPR": 1.0}).fit(crowd)
+    model = FusedRecommender([EASE(10.0), BPR(4, n_epochs=1)], {"EASE": 1.0, "BPR": 1.0}).fit(crowd)
     with pytest.raises(TypeError, match="BPR"):
         model.score_new([[(0, 1.0)]])
 

@@ -9,9 +9,9 @@ from llmrec_lite.language.text_recommender import TextRecommender, TfidfEncoder
 
 # Everything else runs at its default settings.
 QUICK = {
-    "BiasedMF": {"factors": 4, "epochs": 3},
+    "BiasedMF": {"factors": 4, "n_epochs": 3},
     "ALS": {"factors": 4, "l2": 0.5, "sweeps": 3},
-    "BPR": {"factors": 4, "epochs": 3, "batch": 4},
+    "BPR": {"factors": 4, "n_epochs": 3, "batch_size": 4},
     "NeuMF": {"factors": 4, "n_epochs": 2},
     "Caser": {"dim": 8, "n_epochs": 2, "length": 6},
     "GRU4Rec": {"dim": 8, "n_epochs": 2, "length": 6},

@@ -1,4 +1,4 @@
-"""The list of the best unseen items, and the contract that every model of the book keeps."""
+"""The contract that every model of the book keeps."""
 
 import inspect
 import random
@@ -7,16 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from llmrec_lite import Dataset, UnknownIdError, recommenders
 from llmrec_lite.errors import SettingError
-from llmrec_lite.interface import RatingPredictor, Recommender, top_k_unseen
+from llmrec_lite.interface import RatingPredictor, Recommender
 from llmrec_lite.language.text_recommender import TextRecommender
 from llmrec_lite.recommenders.base import histories_to_matrix
 
@@ -32,66 +29,6 @@ SEEDED = [name for name in MODELS if "seed" in inspect.signature(find(name)).par
 # For a user of the training data, what these say about the history is what they say about the user. (The factors
 # of ALS are one half step old, and UserKNN meets the user's own row: see their tests.)
 HISTORY_IS_ALL = [name for name in FOLD_IN if name not in ("ALS", "UserKNN")]
-
-
-# ---- the best unseen items ----
-
-
-def slow_top_k(scores, seen, k):
-    items, values = [], []
-    for row, hidden in zip(scores.astype(np.float32).tolist(), seen.tolist(), strict=True):
-        open_items = [i for i, s in enumerate(row) if not hidden[i] and not np.isnan(s) and s != -np.inf]
-        best = sorted(open_items, key=lambda i: (-row[i], i))[:k]
-        items.append(best + [-1] * (k - len(best)))
-        values.append([row[i] for i in best] + [-np.inf] * (k - len(best)))
-    return items, values
-
-
-# Few values, so that ties are common.
-SCORES = st.sampled_from([0.0, -0.0, 1.0, 0.5, -3.0, np.nan, np.inf, -np.inf]) | st.floats(width=32)
-
-
-@given(st.data(), st.integers(1, 5), st.integers(1, 7), st.integers(1, 9))
-def test_top_k_is_a_sort_of_the_unseen_items(data, n, n_items, k):
-    scores = data.draw(arrays(np.float64, (n, n_items), elements=SCORES))
-    seen = data.draw(arrays(bool, (n, n_items)))
-    before = scores.copy()
-    items, values = top_k_unseen(scores, sparse.csr_array(seen), k)
-    expected_items, expected_values = slow_top_k(scores, seen, k)
-    np.testing.assert_array_equal(items, expected_items)
-    np.testing.assert_array_equal(values, np.array(expected_values, np.float32))
-    np.testing.assert_array_equal(scores, before)
-
-
-@pytest.mark.parametrize(("n_items", "k"), [(200, 10), (211, 1), (97, 96), (64, 64)])
-def test_top_k_of_many_items_with_many_ties(n_items, k):
-    rng = np.random.default_rng(n_items)
-    scores = rng.integers(0, 40, (30, n_items)).astype(np.float32)
-    scores[rng.random(scores.shape) < 0.02] = -np.inf
-    seen = rng.random(scores.shape) < 0.3
-    seen[0] = True
-    items, values = top_k_unseen(scores, sparse.csr_array(seen), k)
-    expected_items, expected_values = slow_top_k(scores, seen, k)
-    np.testing.assert_array_equal(items, expected_items)
-    np.testing.assert_array_equal(values, expected_values)
-
-
-def test_top_k_without_anything_seen_and_with_equal_scores_goes_by_index():
-    items, values = top_k_unseen(np.array([[1.0, 2.0, 2.0, 2.0]]), None, 2)
-    assert items.tolist() == [[1, 2]]
-    assert values.tolist() == [[2.0, 2.0]]
-    assert values.dtype == np.float32
-
-
-def test_top_k_of_no_users_is_an_empty_list():
-    items, values = top_k_unseen(np.empty((0, 4)), None, 3)
-    assert items.shape == values.shape == (0, 3)
-
-
-@pytest.mark.parametrize("k", [0, -1])
-def test_top_k_rejects_a_k_below_one(k):
-    with pytest.raises(SettingError, match=f"{k}"):
-        top_k_unseen(np.ones((1, 2)), None, k)
 
 
 # ---- recommend ----
@@ -310,7 +247,7 @@ def test_the_own_history_gives_the_own_scores(club, fitted, history_of, name):
     np.testing.assert_allclose(scores, fitted[name].score_indices(users), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["ItemMean", "Baseline", "BaselineKNN", "BiasedMF"])
+@pytest.mark.parametrize("name", ["ItemMean", "BiasBaseline", "BaselineKNN", "BiasedMF"])
 def test_rating_models_predict_what_they_score(club, fitted, name):
     assert isinstance(fitted[name], RatingPredictor)
     users, items = np.array([4, 0, 4, 11, 2]), np.array([8, 0, 3, 0, 8])

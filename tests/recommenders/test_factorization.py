@@ -28,14 +28,14 @@ def leaves(*tables: np.ndarray) -> list[torch.Tensor]:
 def test_biased_mf_descends_along_the_gradient_of_its_loss():
     ratings = np.array([[5, 3, 0], [1, 0, 2], [0, 4, 4], [0, 0, 1]])
     data, rate, l2, bias_l2 = dataset(ratings), 0.05, 0.3, 0.7
-    settings = {"factors": 3, "learning_rate": rate, "l2": l2, "bias_l2": bias_l2, "batch": 100, "seed": 3}
-    start, model = (BiasedMF(epochs=epochs, **settings).fit(data) for epochs in (0, 2))
+    settings = {"factors": 3, "learning_rate": rate, "l2": l2, "bias_l2": bias_l2, "batch_size": 100, "seed": 3}
+    start, model = (BiasedMF(n_epochs=n_epochs, **settings).fit(data) for n_epochs in (0, 2))
 
     p, q = leaves(start.user_[:, :3], start.item_[:, :3])
     b_u, b_i = leaves(np.zeros(4), np.zeros(3))
     u, i = torch.tensor(data.user_index), torch.tensor(data.item_index)
     r = torch.tensor(data.ratings, dtype=torch.float64)
-    for step in (rate, rate / 2):  # falls to zero in a straight line; all ratings are in one batch
+    for step in (rate, rate / 2):  # falls to zero in a straight line; all ratings are in one batch_size
         error = r - r.mean() - b_u[u] - b_i[i] - (p[u] * q[i]).sum(1)
         penalty = l2 * (p[u] ** 2 + q[i] ** 2).sum(1) + bias_l2 * (b_u[u] ** 2 + b_i[i] ** 2)
         gradients = torch.autograd.grad(0.5 * (error**2 + penalty).sum(), (p, q, b_u, b_i))
@@ -54,7 +54,7 @@ def test_biased_mf_finds_a_planted_product():
     rng = np.random.default_rng(1)
     rank_one = 3 + np.outer(rng.choice([-1, 1], 40), rng.choice([-1, 1], 25)) * rng.uniform(0.8, 1.2, (40, 1))
     known = rng.random(rank_one.shape) < 0.6
-    model = BiasedMF(factors=2, epochs=80, learning_rate=0.1, l2=0.01, seed=0).fit(dataset(rank_one * known))
+    model = BiasedMF(factors=2, n_epochs=80, learning_rate=0.1, l2=0.01, seed=0).fit(dataset(rank_one * known))
     error = (model.score_indices(range(40)) - rank_one)[~known]
     assert np.sqrt(np.mean(error**2)) < 0.1
     # The biases alone cannot know it: they miss by about 1.
@@ -63,8 +63,8 @@ def test_biased_mf_finds_a_planted_product():
 
 def test_every_rating_is_visited_once_an_epoch():
     ratings, rate = np.random.default_rng(0).integers(1, 6, (7, 5)), 1e-4
-    settings = {"factors": 2, "learning_rate": rate, "l2": 0.0, "bias_l2": 0.0, "batch": 4}
-    start, model = (BiasedMF(epochs=epochs, **settings).fit(dataset(ratings)) for epochs in (0, 1))
+    settings = {"factors": 2, "learning_rate": rate, "l2": 0.0, "bias_l2": 0.0, "batch_size": 4}
+    start, model = (BiasedMF(n_epochs=n, **settings).fit(dataset(ratings)) for n in (0, 1))
     error = ratings - start.score_indices(range(7))
     # At so small a rate a bias moves by the sum of the errors of its ratings.
     np.testing.assert_allclose(model.user_[:, 2] / rate, error.sum(1), atol=0.02)
@@ -145,8 +145,8 @@ def bpr_steps(start: BPR, steps: list[float], l2: float) -> tuple[np.ndarray, np
 def test_bpr_ascends_along_the_gradient_of_its_pairs():
     data, rate, l2, seen = dataset(np.array([[1, 0]])), 0.4, 0.25, set()
     for seed in range(12):
-        start, model = (BPR(3, epochs, rate, l2, seed=seed).fit(data) for epochs in (0, 2))
-        # In each of the two epochs the item drawn is the unmet one, or the met one, which teaches nothing.
+        start, model = (BPR(3, n_epochs, rate, l2, seed=seed).fit(data) for n_epochs in (0, 2))
+        # In each of the two n_epochs the item drawn is the unmet one, or the met one, which teaches nothing.
         for steps in ([], [rate], [rate / 2], [rate, rate / 2]):
             p, q = bpr_steps(start, steps, l2)
             if np.allclose(model.user_[:, :3], p, atol=1e-6) and np.allclose(model.item_, q, atol=1e-6):
@@ -163,7 +163,7 @@ def test_bpr_learns_a_planted_preference():
     held_out = [(user, user % 8 + 8 * (user // 12)) for user in range(24)]
     for user, item in held_out:
         met[user, item] = 0
-    scores = BPR(factors=4, epochs=60, batch=16).fit(dataset(met)).score_indices(range(24))
+    scores = BPR(factors=4, n_epochs=60, batch_size=16).fit(dataset(met)).score_indices(range(24))
     for user, item in held_out:
         strangers = scores[user, 8:] if user < 12 else scores[user, :8]
         assert scores[user, item] > strangers.max()
@@ -173,7 +173,7 @@ def test_bpr_biases_learn_popularity():
     met = np.zeros((30, 6))
     met[:, 0] = 1
     met[np.arange(30), np.arange(30) % 5 + 1] = 1
-    model = BPR(factors=2, epochs=30, batch=8).fit(dataset(met))
+    model = BPR(factors=2, n_epochs=30, batch_size=8).fit(dataset(met))
     assert model.item_[:, -1].argmax() == 0
 
 

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from llmrec_lite import Dataset, evaluate, evaluate_ratings, splits
 from llmrec_lite.errors import SettingError
-from llmrec_lite.recommenders.neighbors import Baseline, BaselineKNN, ItemKNN, UserKNN, cosine_neighbours
+from llmrec_lite.recommenders.neighbors import BaselineKNN, BiasBaseline, ItemKNN, UserKNN, cosine_neighbors
 
 
 def dataset(matrix: np.ndarray) -> Dataset:
@@ -28,15 +28,15 @@ THIRD, HALF, ROOT = 2 / 6**0.5, 1 / 2, 1 / 3**0.5  # 2/sqrt(2*3), 1/sqrt(2*2), 1
 # ---- similarity ----
 
 
-def test_cosine_neighbours_by_hand():
+def test_cosine_neighbors_by_hand():
     expected = [[0, THIRD, HALF, 0, 0], [THIRD, 0, THIRD, 0, 0], [HALF, THIRD, 0, 0, 0], [0] * 5, [0] * 5]
-    ours = cosine_neighbours(sparse.csr_array(MET.astype(float)), k=5)
+    ours = cosine_neighbors(sparse.csr_array(MET.astype(float)), k=5)
     np.testing.assert_allclose(ours, expected, atol=1e-6)
     assert ours.dtype == np.float32
 
 
 def test_only_the_nearest_are_kept_and_ties_with_the_last_of_them():
-    nearest = cosine_neighbours(sparse.csr_array(MET.astype(float)), k=1)
+    nearest = cosine_neighbors(sparse.csr_array(MET.astype(float)), k=1)
     assert (nearest > 0).tolist() == [
         [False, True, False, False, False],
         [True, False, True, False, False],  # both are equally near
@@ -47,13 +47,13 @@ def test_only_the_nearest_are_kept_and_ties_with_the_last_of_them():
 
 
 def test_shrinking_is_added_to_the_product_of_the_norms():
-    ours = cosine_neighbours(sparse.csr_array(MET.astype(float)), k=5, shrink=2)
+    ours = cosine_neighbors(sparse.csr_array(MET.astype(float)), k=5, shrink=2)
     assert ours[0, 1] == pytest.approx(2 / (6**0.5 + 2))
     assert ours[0, 2] == pytest.approx(1 / (2 + 2))
 
 
 @given(arrays(bool, (6, 5)), st.integers(1, 8))
-def test_cosine_neighbours_equal_brute_force(met, k):
+def test_cosine_neighbors_equal_brute_force(met, k):
     x = met.astype(float)
     expected = np.zeros((6, 6))
     for a in range(6):
@@ -61,11 +61,11 @@ def test_cosine_neighbours_equal_brute_force(met, k):
         for b, value in row.items():
             nearer = sum(other > value + 1e-6 for other in row.values())
             expected[a, b] = value if nearer < k else 0
-    np.testing.assert_allclose(cosine_neighbours(sparse.csr_array(x), k), expected, atol=1e-6)
+    np.testing.assert_allclose(cosine_neighbors(sparse.csr_array(x), k), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("model", [UserKNN, ItemKNN, BaselineKNN])
-def test_no_neighbours_is_an_error(model):
+def test_no_neighbors_is_an_error(model):
     with pytest.raises(SettingError, match="0"):
         model(k=0).fit(dataset(MET))
 
@@ -73,7 +73,7 @@ def test_no_neighbours_is_an_error(model):
 # ---- lists ----
 
 
-def test_user_neighbours_by_hand():
+def test_user_neighbors_by_hand():
     scores = UserKNN(k=10).fit(dataset(MET)).score_indices(range(5))
     np.testing.assert_allclose(scores[0], [THIRD, THIRD + HALF, THIRD + HALF, 0], atol=1e-6)
     assert not scores[3:].any()  # the only reader of item 3, and the reader of nothing
@@ -81,7 +81,7 @@ def test_user_neighbours_by_hand():
     np.testing.assert_allclose(nearest, [[THIRD, THIRD, THIRD, 0], [THIRD, 2 * THIRD, THIRD, 0]], atol=1e-6)
 
 
-def test_item_neighbours_by_hand():
+def test_item_neighbors_by_hand():
     # Items 0, 1, 2 were met by users {0, 1}, {0, 1, 2}, {1, 2}.
     scores = ItemKNN(k=10).fit(dataset(MET)).score_indices(range(5))
     np.testing.assert_allclose(scores[0], [THIRD, THIRD, HALF + THIRD, 0], atol=1e-6)
@@ -91,14 +91,14 @@ def test_item_neighbours_by_hand():
 
 
 @given(arrays(bool, (6, 5)).filter(np.any), st.integers(1, 5))
-def test_an_item_is_scored_by_its_own_neighbours_not_by_those_it_is_a_neighbour_of(met, k):
-    similarity = cosine_neighbours(sparse.csr_array(met.T.astype(float)), k)  # row i: the neighbors of i
+def test_an_item_is_scored_by_its_own_neighbors_not_by_those_it_is_a_neighbor_of(met, k):
+    similarity = cosine_neighbors(sparse.csr_array(met.T.astype(float)), k)  # row i: the neighbors of i
     expected = [[sum(similarity[i, j] for j in np.flatnonzero(row)) for i in range(5)] for row in met]
     np.testing.assert_allclose(ItemKNN(k).fit(dataset(met)).score_indices(range(6)), expected, atol=1e-6)
 
 
 @given(arrays(bool, (7, 5)).filter(np.any), st.integers(1, 8), st.sampled_from([0.0, 1.5]))
-def test_a_copy_of_a_user_meets_the_user_and_the_same_neighbours(met, k, shrink):
+def test_a_copy_of_a_user_meets_the_user_and_the_same_neighbors(met, k, shrink):
     data, x = dataset(met), met.astype(float)
     copies = [[(item, 1.0) for item in np.flatnonzero(row)] for row in met]
     size = x.sum(1)
@@ -140,29 +140,29 @@ def direct_baseline(data: Dataset, damping: float) -> np.ndarray:
 
 @pytest.mark.parametrize("damping", [0.0, 5.0])
 def test_the_baseline_converges_to_the_least_squares_solution(rated, damping):
-    model = Baseline(item_damping=damping, user_damping=damping, sweeps=500).fit(rated)
+    model = BiasBaseline(item_damping=damping, user_damping=damping, sweeps=500).fit(rated)
     np.testing.assert_allclose(model.score_indices(range(20)), direct_baseline(rated, damping), rtol=1e-5)
     pairs = np.array([3, 3, 19]), np.array([11, 0, 5])
     np.testing.assert_allclose(model.predict_indices(*pairs), direct_baseline(rated, damping)[pairs], rtol=1e-5)
 
 
 def test_the_two_dampings_pull_at_their_own_side(rated):
-    items = Baseline(item_damping=1e9, user_damping=0, sweeps=3).fit(rated)
+    items = BiasBaseline(item_damping=1e9, user_damping=0, sweeps=3).fit(rated)
     assert abs(items.item_bias_).max() < 1e-6 < abs(items.user_bias_).max()
-    users = Baseline(item_damping=0, user_damping=1e9, sweeps=3).fit(rated)
+    users = BiasBaseline(item_damping=0, user_damping=1e9, sweeps=3).fit(rated)
     assert abs(users.user_bias_).max() < 1e-6 < abs(users.item_bias_).max()
 
 
 @pytest.mark.filterwarnings("error")
 def test_without_damping_an_unrated_item_has_no_bias():
-    model = Baseline(item_damping=0, user_damping=0).fit(dataset(np.column_stack([MET * 3, np.zeros(5, int)])))
+    model = BiasBaseline(item_damping=0, user_damping=0).fit(dataset(np.column_stack([MET * 3, np.zeros(5, int)])))
     assert np.isfinite(model.score_indices(range(5))).all()
     assert model.user_bias_[4] == model.item_bias_[4] == 0
 
 
 def slow_baseline_knn(data: Dataset, k: int, shrink: float) -> np.ndarray:
     """The docstring's formula in loops."""
-    base = Baseline().fit(data).score_indices(range(data.n_users)).astype(float)
+    base = BiasBaseline().fit(data).score_indices(range(data.n_users)).astype(float)
     latest = data.matrix("rating").tocoo()
     rest = {(u, i): r - base[u, i] for u, i, r in zip(*latest.coords, latest.data.astype(float), strict=True)}
     raters = [{u for u, i in rest if i == item} for item in range(data.n_items)]
@@ -196,7 +196,7 @@ def test_baseline_knn_takes_the_latest_of_repeated_ratings(rated):
     log = rated.interactions.assign(timestamp=1)
     again = log.head(30).assign(timestamp=0, rating=1.0)
     repeated = rated.with_interactions(pd.concat([log, again]))
-    baseline = Baseline(sweeps=0)  # the same for both, since their means are subtracted: compare what is left
+    baseline = BiasBaseline(sweeps=0)  # the same for both, since their means are subtracted: compare what is left
     one, two = (BaselineKNN(5, 2, baseline).fit(data) for data in (rated, repeated))
     assert two.residual_.nnz == one.residual_.nnz
     shift = rated.ratings.mean() - repeated.ratings.mean()
@@ -204,7 +204,7 @@ def test_baseline_knn_takes_the_latest_of_repeated_ratings(rated):
 
 
 @pytest.mark.filterwarnings("error")
-def test_without_shrinking_items_that_share_no_user_are_no_neighbours():
+def test_without_shrinking_items_that_share_no_user_are_no_neighbors():
     data = dataset(np.array([[5, 3, 0], [1, 4, 0], [0, 0, 2]]))
     model = BaselineKNN(shrink=0).fit(data)
     assert np.isfinite(model.similarity_).all()
@@ -213,7 +213,7 @@ def test_without_shrinking_items_that_share_no_user_are_no_neighbours():
 
 
 def test_baseline_knn_uses_the_baseline_it_is_given(rated):
-    given_one = BaselineKNN(shrink=1e12, baseline=Baseline(sweeps=0)).fit(rated)
+    given_one = BaselineKNN(shrink=1e12, baseline=BiasBaseline(sweeps=0)).fit(rated)
     assert given_one.baseline_.sweeps == 0
 
 
@@ -221,13 +221,13 @@ def test_baseline_knn_uses_the_baseline_it_is_given(rated):
 
 
 @pytest.mark.data
-def test_item_neighbours_reach_the_measured_ndcg(movielens):
+def test_item_neighbors_reach_the_measured_ndcg(movielens):
     train, test = splits.recommenders_split(movielens)
     assert evaluate(ItemKNN(k=200).fit(train), train, test).mean["ndcg"] == pytest.approx(0.4415, abs=0.002)
 
 
 @pytest.mark.data
-def test_baseline_neighbours_reach_the_measured_rmse(movielens):
+def test_baseline_neighbors_reach_the_measured_rmse(movielens):
     train, test = next(splits.kfold(movielens, 5))
     assert evaluate_ratings(BaselineKNN().fit(train), test).mean["rmse"] <= 0.925
 

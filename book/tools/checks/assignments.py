@@ -87,11 +87,11 @@ def check_solutions(notebook: NotebookNode) -> list[Complaint]:
         name = grade_id(cell)
         # A text needs no marks: nbgrader takes out the whole cell.
         if cell.cell_type == "code" and region(cell.source, SOLUTION) is None:
-            mend = f"put it between ### {SOLUTION[0]} and ### {SOLUTION[1]}"
-            found.append(Complaint(index, f"has no marked solution ({name})", mend))
+            fix = f"put it between ### {SOLUTION[0]} and ### {SOLUTION[1]}"
+            found.append(Complaint(index, f"has no marked solution ({name})", fix))
         if is_grade(cell) and cell.metadata.nbgrader.get("points"):
-            mend = "give it 0 points, or a test cell of its own"
-            found.append(Complaint(index, f"needs a person to grade it ({name})", mend))
+            fix = "give it 0 points, or a test cell of its own"
+            found.append(Complaint(index, f"needs a person to grade it ({name})", fix))
         if cell.cell_type == "code" and not is_grade(cell) and test_of(name, tests) is None:
             found.append(Complaint(index, f"has an answer that nothing grades ({name})", f"add a cell test-{name}"))
     return found
@@ -108,11 +108,11 @@ def check_tests(notebook: NotebookNode) -> list[Complaint]:
         if not cell.metadata.nbgrader.get("points"):
             found.append(Complaint(index, f"is worth nothing ({name})", "give it points"))
         if region(cell.source, HIDDEN) is None:
-            mend = f"put some between ### {HIDDEN[0]} and ### {HIDDEN[1]}"
-            found.append(Complaint(index, f"has no hidden tests ({name})", mend))
+            fix = f"put some between ### {HIDDEN[0]} and ### {HIDDEN[1]}"
+            found.append(Complaint(index, f"has no hidden tests ({name})", fix))
         if name not in graded:
-            mend = "call it test- and the grade_id of the solution cell"
-            found.append(Complaint(index, f"grades no solution ({name})", mend))
+            fix = "call it test- and the grade_id of the solution cell"
+            found.append(Complaint(index, f"grades no solution ({name})", fix))
     return found
 
 
@@ -177,7 +177,7 @@ def generate(source: Path, course: Path, gradebook: bool = False) -> Path:
     result = capture_log(maker)
     if not result["success"]:
         said = result.get("log", result["error"]).splitlines()[0]
-        raise ValueError(f"nbgrader refuses {source} ({said}): mend what `python -m book.tools.checks` names")
+        raise ValueError(f"nbgrader refuses {source} ({said}): fix what `python -m book.tools.checks` names")
     return course / "release" / name / source.name
 
 

@@ -106,8 +106,8 @@ def check_figures(notebook: NotebookNode) -> list[Complaint]:
     found = []
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type == "code" and _draws(cell.source):
-            mend = 'end the cell with plots.show(fig, alt="...")'
-            found.append(Complaint(index, "makes a figure without alt text", mend))
+            fix = 'end the cell with plots.show(fig, alt="...")'
+            found.append(Complaint(index, "makes a figure without alt text", fix))
         if cell.cell_type == "markdown" and re.search(r"!\[\s*\]\(", cell.source):
             found.append(Complaint(index, "shows a picture without alt text", "write it between the brackets"))
     for directive in walk(blocks(notebook)):
@@ -144,8 +144,8 @@ def check_numbers(notebook: NotebookNode) -> list[Complaint]:
             continue
         typed = [number for words in prose(cell.source) for number in DECIMAL.findall(words)]
         if typed:
-            mend = "glue what a run measures; tag a cell `hand-example` or `published` otherwise"
-            found.append(Complaint(index, f"has the hand-typed numbers {typed}", mend))
+            fix = "glue what a run measures; tag a cell `hand-example` or `published` otherwise"
+            found.append(Complaint(index, f"has the hand-typed numbers {typed}", fix))
     return found
 
 

@@ -63,8 +63,8 @@ def check_exercises(notebook: NotebookNode) -> list[Complaint]:
             found.append(Complaint(exercise.cell, f"gives {exercise.title!r} no level", "★, ★★, ★★★ or open"))
         levels.add(stars)
         if stars and label not in solved:
-            mend = f"add {{solution}} {label} with :class: dropdown"
-            found.append(Complaint(exercise.cell, f"leaves {exercise.title!r} without a folded solution", mend))
+            fix = f"add {{solution}} {label} with :class: dropdown"
+            found.append(Complaint(exercise.cell, f"leaves {exercise.title!r} without a folded solution", fix))
         if any(re.search(r"\bhint", words, re.IGNORECASE) for words in prose(exercise.body, nested=False)):
             found.append(Complaint(exercise.cell, f"gives the hint of {label!r} openly", "fold it in a dropdown"))
     for hint in every:
@@ -92,8 +92,8 @@ def check_quiz(notebook: NotebookNode) -> list[Complaint]:
         if empty:
             found.append(Complaint(question.cell, f"does not explain {empty}", "say why in a sentence"))
         if len(right) != 1:
-            mend = "begin the body of the one right choice with **Right.**"
-            found.append(Complaint(question.cell, f"marks {len(right)} choices as right", mend))
+            fix = "begin the body of the one right choice with **Right.**"
+            found.append(Complaint(question.cell, f"marks {len(right)} choices as right", fix))
     return found
 
 

@@ -8,14 +8,14 @@ from typing import NamedTuple
 from nbformat import NotebookNode
 
 MAX_WIDTH = 110
-#: What no cell may hold: a pattern, what is wrong with it, how to mend it.
+#: What no cell may hold: a pattern, what is wrong with it, how to fix it.
 BANNED = (
     (r"(?<![\w/:.<])/(?:home|Users|root|tmp|mnt|opt|var|usr|srv|data|work|workspace|content)/|\b[A-Z]:\\|file://",
      "an absolute path",
      "use llmrec_lite's loaders, or a path relative to the notebook"),
     (r"(?m)^\s*[!%]\s*(?:pip|conda)\b", "an install command", "add the package to requirements.txt"),
     (r"(?:filterwarnings|simplefilter)\(\s*(?:action\s*=\s*)?[\"']ignore[\"']\s*\)",
-     "all warnings are silenced", "mend the cause, or name the one category and message"),
+     "all warnings are silenced", "fix the cause, or name the one category and message"),
     (r"\b(?:TODO|FIXME|XXX)\b", "a note to ourselves", "do it, or take it out"),
 )  # fmt: skip
 
@@ -25,12 +25,12 @@ class Complaint(NamedTuple):
 
     cell: int | None  # index from 0; None: the notebook as a whole
     what: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
         """Return the complaint with the cell counted from 1, as a reader counts."""
         where = "notebook" if self.cell is None else f"cell {self.cell + 1}"
-        return f"{where}: {self.what}, {self.mend}"
+        return f"{where}: {self.what}, {self.fix}"
 
 
 Check = Callable[[NotebookNode], list[Complaint]]
@@ -47,14 +47,14 @@ def python(source: str) -> ast.Module:
 
 def check_stripped(notebook: NotebookNode) -> list[Complaint]:
     """Check that outputs are left to the build."""
-    mend = "run `make format` (nbstripout)"
+    fix = "run `make format` (nbstripout)"
     found = [
-        Complaint(index, "has outputs or an execution count", mend)
+        Complaint(index, "has outputs or an execution count", fix)
         for index, cell in enumerate(notebook.cells)
         if cell.get("outputs") or cell.get("execution_count") is not None
     ]
     if "widgets" in notebook.metadata:
-        found.append(Complaint(None, "carries the state of widgets", mend))
+        found.append(Complaint(None, "carries the state of widgets", fix))
     return found
 
 
@@ -69,9 +69,9 @@ def check_kernel(notebook: NotebookNode) -> list[Complaint]:
 def check_banned(notebook: NotebookNode) -> list[Complaint]:
     """Check for what works on one machine only, hides warnings or is unfinished."""
     return [
-        Complaint(index, f"{what} ({match[0].strip()})", mend)
+        Complaint(index, f"{what} ({match[0].strip()})", fix)
         for index, cell in enumerate(notebook.cells)
-        for pattern, what, mend in BANNED
+        for pattern, what, fix in BANNED
         if (match := re.search(pattern, cell.source))
     ]
 
@@ -85,7 +85,7 @@ def check_code(notebook: NotebookNode) -> list[Complaint]:
         try:
             python(cell.source)
         except SyntaxError as error:
-            found.append(Complaint(index, f"is no Python ({error.msg}, line {error.lineno})", "mend the syntax"))
+            found.append(Complaint(index, f"is no Python ({error.msg}, line {error.lineno})", "fix the syntax"))
         widest = max(map(len, cell.source.splitlines()), default=0)
         if widest > MAX_WIDTH:
             found.append(Complaint(index, f"has a line of {widest} characters", f"keep to {MAX_WIDTH}"))
