@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from llmrec_lite import files, results
+from llmrec_lite.errors import SettingError
 from llmrec_lite.files import write_json
 from llmrec_lite.results import CLAIMS, VERDICTS, record_claim
 
@@ -61,17 +62,17 @@ UNKNOWN = '{"claim": "C77", "chapter": "01_a", "verdict": "holds", "measured": "
 def test_a_damaged_record_is_named(records, content):
     records.mkdir(parents=True, exist_ok=True)
     (records / "C01-01_a.json").write_text(content)
-    with pytest.raises(ValueError, match=r"C01-01_a\.json is no record"):
+    with pytest.raises(SettingError, match=r"C01-01_a\.json"):
         results.ledger(records)
 
 
 @pytest.mark.parametrize(
     ("claim", "chapter", "verdict", "evidence", "message"),
     [
-        ("C24", "02_cosine", "holds", {}, "no claim 'C24'; they run from C01 to C23"),
-        ("C01", "02_cosine", "true", {}, r"one of \['fails', 'holds', 'open', 'partly'\], not 'true'"),
-        ("C01", "cosine", "holds", {}, "notebook's name such as .*, not 'cosine'"),
-        ("C01", "../02_cosine", "holds", {}, "notebook's name"),
+        ("C24", "02_cosine", "holds", {}, "C24"),
+        ("C01", "02_cosine", "true", {}, "'true'"),
+        ("C01", "cosine", "holds", {}, "'cosine'"),
+        ("C01", "../02_cosine", "holds", {}, r"\.\./02_cosine"),
         ("C01", "02_cosine", "holds", {"ndcg": "high"}, "high"),
     ],
 )
@@ -108,7 +109,7 @@ def test_a_result_is_found_from_any_folder_of_the_checkout(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path / "notebooks/deep")
     assert results.load("tiny")["seconds"] == 2
     assert results.load("tiny", "table")["ndcg"].tolist() == [0.5]
-    with pytest.raises(FileNotFoundError, match=r"python -m book\.experiments run huge"):
+    with pytest.raises(FileNotFoundError, match="run huge"):
         results.load("huge")
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec_lite import Dataset, evaluate, splits
+from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders import EASE, DenoisingAutoencoder, Popularity
 
 COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
@@ -46,7 +47,7 @@ def test_random_split_has_the_size_asked_for(n, fraction, seed):
     if 0 < round(fraction * n) < n:
         assert len(splits.random_split(data, fraction, seed)[1]) == round(fraction * n)
     else:
-        with pytest.raises(ValueError, match="empty; change its size"):
+        with pytest.raises(SettingError):
             splits.random_split(data, fraction, seed)
 
 
@@ -86,7 +87,7 @@ def test_leave_last_out_equals_brute_force(visits, n):
     if expected:
         assert set(splits.leave_last_out(data, n)[1].interactions["item_id"]) == expected
     else:
-        with pytest.raises(ValueError, match="leaves test empty"):
+        with pytest.raises(SettingError, match="test"):
             splits.leave_last_out(data, n)
 
 
@@ -119,22 +120,22 @@ def test_kfold_follows_surprise(n, k):
 @pytest.mark.parametrize("bad", [0, 1, -0.5, 1.5, float("nan")])
 @pytest.mark.parametrize("split", [*SEEDED, splits.temporal_split])
 def test_a_fraction_lies_between_0_and_1(split, bad, crowd):
-    with pytest.raises(ValueError, match=rf"fraction must lie strictly between 0 and 1, not {bad!r}"):
+    with pytest.raises(SettingError, match=rf"fraction.*{bad!r}"):
         split(crowd, bad)
 
 
 def test_splits_that_cannot_be():
     one_user = Dataset.from_frames(pd.DataFrame({"user_id": 1, "item_id": range(4)}))
     for split, message in [
-        (splits.temporal_split, "needs timestamps"),
-        (splits.cold_users, "leaves test empty"),
-        (partial(splits.cold_users, fraction=0.9), "leaves train empty"),
-        (partial(splits.leave_last_out, n=4), "leaves test empty"),
-        (partial(splits.leave_last_out, n=0), "n must be at least 1, not 0"),
-        (lambda data: list(splits.kfold(data, 1)), "between 2 and the 4 interactions, not 1"),
-        (lambda data: list(splits.kfold(data, 5)), "between 2 and the 4 interactions, not 5"),
+        (splits.temporal_split, "timestamps"),
+        (splits.cold_users, "test"),
+        (partial(splits.cold_users, fraction=0.9), "train"),
+        (partial(splits.leave_last_out, n=4), "test"),
+        (partial(splits.leave_last_out, n=0), "n .*0"),
+        (lambda data: list(splits.kfold(data, 1)), "4 .*1"),
+        (lambda data: list(splits.kfold(data, 5)), "4 .*5"),
     ]:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(SettingError, match=message):
             split(one_user)
     train, test = splits.leave_last_out(one_user)
     assert test.interactions["item_id"].tolist() == [3]  # no times: the order of the file
@@ -197,7 +198,7 @@ def test_thin_keeps_the_order_of_the_file_and_depends_on_the_seed(crowd):
 
 
 def test_thin_checks_its_limits(crowd):
-    with pytest.raises(ValueError, match="limits of shape"):
+    with pytest.raises(SettingError):
         splits.subsample(crowd, np.ones(3), np.ones(crowd.n_items))
-    with pytest.raises(ValueError, match="leaves test empty"):
+    with pytest.raises(SettingError, match="test"):
         splits.subsample(crowd, np.full(crowd.n_users, np.inf), np.full(crowd.n_items, np.inf))

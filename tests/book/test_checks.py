@@ -464,5 +464,5 @@ def test_release_refuses_what_it_cannot_make(book, capsys) -> None:
     assert "nbgrader refuses notebooks/assignments/01_counting.ipynb" in capsys.readouterr().err
     assert list((book / "_build/assignments").iterdir()) == []
     path.unlink()
-    with pytest.raises(FileNotFoundError, match="no notebook in"):
+    with pytest.raises(FileNotFoundError):
         release(path.parent, book / "out")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
 
+from llmrec_lite.errors import SettingError
 from llmrec_lite.knowledge.embedding import (
     SCORERS,
     KnowledgeEmbedding,
@@ -91,14 +92,14 @@ def test_distmult_cannot_tell_directions_and_complex_can():
 
 
 def test_unknown_scorers_are_refused():
-    with pytest.raises(ValueError, match="'rescal'"):
+    with pytest.raises(SettingError, match="'rescal'"):
         KnowledgeNet(3, 1, 4, "rescal")
-    with pytest.raises(ValueError, match="'rescal'"):
+    with pytest.raises(SettingError, match="'rescal'"):
         KnowledgeEmbedding("rescal").fit(families())
 
 
 def test_complex_needs_pairs():
-    with pytest.raises(ValueError, match="even"):
+    with pytest.raises(SettingError, match="5"):
         KnowledgeNet(3, 1, 5, "complex")
 
 
@@ -150,10 +151,10 @@ def test_the_same_seed_gives_the_same_vectors():
 
 
 def test_an_unfitted_model_and_an_empty_graph_are_errors():
-    with pytest.raises(NotFittedError, match="call fit"):
+    with pytest.raises(NotFittedError):
         KnowledgeEmbedding().score_tails(np.array([0]), np.array([0]))
     graph = families()
-    with pytest.raises(ValueError, match="no fact"):
+    with pytest.raises(SettingError):
         KnowledgeEmbedding().fit(KnowledgeGraph(graph.entities, graph.relations, graph.triples[:0]))
 
 

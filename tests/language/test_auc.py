@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from llmrec_lite.errors import SettingError
 from llmrec_lite.language.auc import auc, auc_interval, auc_within
 
 LABELS = [1, 0, 1, 0]
@@ -23,7 +24,7 @@ def test_four_examples_by_hand(scores, expected):
 def test_equal_to_scikit_learn_with_ties(pairs):
     labels, scores = np.array([int(label) for label, _ in pairs]), np.array([score for _, score in pairs])
     if labels.min() == labels.max():
-        with pytest.raises(ValueError, match="all labels are the same"):
+        with pytest.raises(SettingError):
             auc(labels, scores)
     else:
         assert auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
@@ -40,7 +41,7 @@ def test_inside_of_groups_only_pairs_of_one_group_count():
     assert auc_within(labels, [8, 9, 1, 2], users) == 0
     assert auc_within(labels, [9, 8, 1, 2], users) == 0.5
     assert auc_within([1, 1, 1, 0], [9, 8, 1, 2], users) == 0  # the first user says yes to all and is left out
-    with pytest.raises(ValueError, match="no group holds both"):
+    with pytest.raises(SettingError):
         auc_within([1, 1, 0, 0], [1, 2, 3, 4], users)
 
 
@@ -87,20 +88,20 @@ def test_seeds_repeat_and_resamples_without_both_labels_are_left_out():
 @pytest.mark.parametrize(
     ("labels", "scores", "message"),
     [
-        ([1, 0], [1, 2, 3], "do not belong together"),
-        ([1, 2], [1, 2], "a label must be 0 or 1, not 2"),
-        ([], [], "all labels are the same"),
-        ([1, 0], [1, float("nan")], "not a number"),
+        ([1, 0], [1, 2, 3], None),
+        ([1, 2], [1, 2], "2"),
+        ([], [], None),
+        ([1, 0], [1, float("nan")], None),
     ],
 )
 def test_what_cannot_be_judged_is_rejected(labels, scores, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SettingError, match=message):
         auc(labels, scores)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SettingError, match=message):
         auc_interval(labels, scores)
 
 
 def test_groups_must_fit():
     for function in (auc_within, lambda y, s, g: auc_interval(y, s, groups=g)):
-        with pytest.raises(ValueError, match="groups has the shape"):
+        with pytest.raises(SettingError, match="groups"):
             function(LABELS, [1, 2, 3, 4], [0, 1])

@@ -101,7 +101,7 @@ def test_a_write_that_fails_leaves_the_old_one_whole(tmp_path, stored, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(f"llmrec_lite.{failing}", full)
-        with pytest.raises(ModelFileError, match=r"step-00000004.*No space left.*free some space"):
+        with pytest.raises(ModelFileError, match="step-00000004"):
             save_checkpoint(tmp_path, 4, *trained(), {"lr": 0.1}, {})
     assert [path.name for path in tmp_path.iterdir()] == [stored.name]
     assert load_checkpoint(tmp_path, *fresh(), {"lr": 0.1})[0] == 3
@@ -130,7 +130,7 @@ def flip(path: Path) -> None:
 def test_damage_gives_one_clear_error_and_changes_nothing(tmp_path, stored, name, damage):
     damage(stored / name)
     model, optimizer = fresh()
-    with pytest.raises(ModelFileError, match=r"step-00000003.*(missing|damaged).*delete the folder") as caught:
+    with pytest.raises(ModelFileError, match="step-00000003") as caught:
         load_checkpoint(tmp_path, model, optimizer, {"lr": 0.1})
     if name != "SHA256SUMS":
         assert name in str(caught.value)
@@ -140,9 +140,9 @@ def test_damage_gives_one_clear_error_and_changes_nothing(tmp_path, stored, name
 
 def test_another_training_is_refused_by_what_differs(tmp_path, stored):
     model, optimizer = fresh()
-    with pytest.raises(ModelFileError, match=r"step-00000003 is of another training: it has lr=0\.1, this one lr=0\.2"):
+    with pytest.raises(ModelFileError, match=r"step-00000003.*lr=0\.1.*lr=0\.2"):
         load_checkpoint(tmp_path, model, optimizer, {"lr": 0.2})
-    with pytest.raises(ModelFileError, match="it has seed=None, this one seed=1"):
+    with pytest.raises(ModelFileError, match=r"seed=None.*seed=1"):
         load_checkpoint(tmp_path, model, optimizer, {"lr": 0.1, "seed": 1})
     assert torch.equal(model.embed.weight, Tied().embed.weight)
 
@@ -150,16 +150,16 @@ def test_another_training_is_refused_by_what_differs(tmp_path, stored):
 @pytest.mark.parametrize(
     ("other", "match"),
     [
-        (lambda: Tied(vocab=8), r"embed\.weight is float32 \(7, 4\) there and float32 \(8, 4\) here"),
-        (lambda: Tied().double(), r"embed\.weight is float32 \(7, 4\) there and float64 \(7, 4\) here"),
-        (lambda: nn.Linear(2, 2), r"bias is missing there and float32 \(2,\) here"),
-        (lambda: nn.Identity(), r"embed\.weight is float32 \(7, 4\) there and missing here"),
+        (lambda: Tied(vocab=8), r"embed\.weight.*\(7, 4\).*\(8, 4\)"),
+        (lambda: Tied().double(), r"embed\.weight.*float32.*float64"),
+        (lambda: nn.Linear(2, 2), r"bias .*\(2,\)"),
+        (lambda: nn.Identity(), r"embed\.weight .*\(7, 4\)"),
     ],
 )
 def test_another_model_is_refused(tmp_path, stored, other, match):
     model = other()
     optimizer = torch.optim.AdamW([*model.parameters(), nn.Parameter(torch.zeros(1))])
-    with pytest.raises(ModelFileError, match=rf"model\.safetensors is of another model: {match}"):
+    with pytest.raises(ModelFileError, match=match):
         load_checkpoint(tmp_path, model, optimizer, {"lr": 0.1})
 
 
@@ -167,7 +167,7 @@ def test_one_training_at_a_time(tmp_path):
     folder = tmp_path / "new" / "folder"
     with locked(folder):
         assert folder.is_dir()
-        with pytest.raises(ModelFileError, match=r"another training uses .*folder"), locked(folder):
+        with pytest.raises(ModelFileError, match="new/folder"), locked(folder):
             pass
     with locked(folder):
         pass
@@ -198,9 +198,9 @@ def stop_at_three(done, history):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"learning_rate": 0.5}, "learning_rate=0.001, this one learning_rate=0.5"),
-        ({"seed": 9}, "seed=0, this one seed=9"),
-        ({"steps": 7}, "steps=6, this one steps=7"),
+        ({"learning_rate": 0.5}, "learning_rate=0.001.*learning_rate=0.5"),
+        ({"seed": 9}, "seed=0.*seed=9"),
+        ({"steps": 7}, "steps=6.*steps=7"),
     ],
 )
 def test_training_refuses_another_configuration(tmp_path, change, match):
@@ -211,15 +211,15 @@ def test_training_refuses_another_configuration(tmp_path, change, match):
 
 def test_training_refuses_other_data_another_objective_and_another_model(tmp_path):
     train(tmp_path, on_step=stop_at_three)
-    with pytest.raises(ModelFileError, match="it has train="):
+    with pytest.raises(ModelFileError, match="train="):
         train(tmp_path, rows=ROWS.flip(0))
-    with pytest.raises(ModelFileError, match="it has objective=causal, this one objective=masked"):
+    with pytest.raises(ModelFileError, match=r"objective=causal.*objective=masked"):
         train(tmp_path, objective="masked", mask_id=0)
-    with pytest.raises(ModelFileError, match="of another model"):
+    with pytest.raises(ModelFileError, match=r"embed\.weight"):
         train(tmp_path, model=Tied(d=5))
     with_dropout = Tied()
     with_dropout.drop = nn.Dropout(0.3)  # no weight tells, but the run would not be the same
-    with pytest.raises(ModelFileError, match="it has model="):
+    with pytest.raises(ModelFileError, match="model="):
         train(tmp_path, model=with_dropout)
 
 
@@ -244,7 +244,7 @@ def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path):
 
 def test_training_goes_into_one_folder_once(tmp_path):
     def second(done, history):
-        with pytest.raises(ModelFileError, match="another training uses"):
+        with pytest.raises(ModelFileError, match=tmp_path.name):
             train(tmp_path)
 
     train(tmp_path, on_step=second)

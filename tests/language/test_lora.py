@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertConfig, BertModel
 
-from llmrec_lite.errors import ModelFileError
+from llmrec_lite.errors import ModelFileError, SettingError
 from llmrec_lite.language.lora import (
     LoRALinear,
     adapter_state,
@@ -93,7 +93,7 @@ def test_dropout_hits_the_correction_only_and_in_training_only():
 @pytest.mark.parametrize("wrong", [{"rank": 0}, {"rank": 4}])
 def test_settings_out_of_range_are_named(wrong):
     name, value = next(iter(wrong.items()))
-    with pytest.raises(ValueError, match=f"{name}={value}"):
+    with pytest.raises(SettingError, match=f"{name}={value}"):
         LoRALinear(nn.Linear(5, 3), **({"rank": 2} | wrong))
 
 
@@ -179,16 +179,16 @@ def test_a_target_that_is_not_there_is_named_and_changes_nothing():
     model = MLP()
     for targets, match in (
         (["up", "query"], "'query'.*down, my_up, up"),
-        ("up", "list of names"),
-        ([], "list of names"),
+        ("up", "targets"),
+        ([], "targets"),
     ):
-        with pytest.raises(ValueError, match=match):
+        with pytest.raises(SettingError, match=match):
             add_lora(model, targets)
-    with pytest.raises(ValueError, match="rank=8 must lie between 1 and 6"):
+    with pytest.raises(SettingError, match=r"rank=8.*6"):
         add_lora(model, ["up", "down"], rank=8)
     assert type(model.up) is nn.Linear
     add_lora(model, ["up"], rank=2)
-    with pytest.raises(ValueError, match="'up'"):  # it is wrapped already
+    with pytest.raises(SettingError, match="'up'"):  # it is wrapped already
         add_lora(model, ["up"], rank=2)
 
 
@@ -217,13 +217,13 @@ def of_another_kind(path):
 @pytest.mark.parametrize(
     ("make", "spoil", "match"),
     [
-        (lambda: add_lora(MLP(1), ["up"], 4), None, "another base model"),
-        (lambda: add_lora(MLP(), ["up"], 3), None, r"up\.A is \(4, 6\) there and \(3, 6\) here"),
-        (lambda: add_lora(MLP(), ["down"], 4), None, r"down\.A is missing there"),
-        (lambda: add_lora(MLP(), ["up"], 4, alpha=1), None, "another alpha"),
-        (lambda: add_lora(MLP(), ["up"], 4), damaged, "is damaged"),
-        (lambda: add_lora(MLP(), ["up"], 4), of_another_kind, "is damaged or no adapter"),
-        (lambda: add_lora(MLP(), ["up"], 4), lambda path: path.unlink(), "there is no adapter"),
+        (lambda: add_lora(MLP(1), ["up"], 4), None, None),
+        (lambda: add_lora(MLP(), ["up"], 3), None, r"up\.A .*\(4, 6\).*\(3, 6\)"),
+        (lambda: add_lora(MLP(), ["down"], 4), None, r"down\.A"),
+        (lambda: add_lora(MLP(), ["up"], 4, alpha=1), None, "alpha"),
+        (lambda: add_lora(MLP(), ["up"], 4), damaged, r"a\.safetensors"),
+        (lambda: add_lora(MLP(), ["up"], 4), of_another_kind, r"a\.safetensors"),
+        (lambda: add_lora(MLP(), ["up"], 4), lambda path: path.unlink(), r"a\.safetensors"),
     ],
 )
 def test_a_file_that_does_not_fit_says_so_and_changes_nothing(tmp_path, make, spoil, match):
@@ -239,10 +239,10 @@ def test_a_file_that_does_not_fit_says_so_and_changes_nothing(tmp_path, make, sp
 
 
 def test_nothing_learned_and_no_room_are_named(tmp_path):
-    with pytest.raises(ValueError, match="nothing in the model learns"):
+    with pytest.raises(SettingError):
         save_adapter(MLP().requires_grad_(False), tmp_path / "a")
     (tmp_path / "file").touch()
-    with pytest.raises(ModelFileError, match="cannot write"):
+    with pytest.raises(ModelFileError, match="file/a"):
         save_adapter(add_lora(MLP(), ["up"], 2), tmp_path / "file" / "a")
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from llmrec_lite.errors import SettingError
 from llmrec_lite.language.neural_ngram import NeuralNgram, NgramNet
 from llmrec_lite.language.ngram import END, AddK
 
@@ -68,7 +69,7 @@ def test_it_beats_counting_where_words_are_alike():
 
 
 def test_bad_questions():
-    with pytest.raises(ValueError, match="order must be at least 2, not 1"):
+    with pytest.raises(SettingError, match=r"order.*1"):
         NeuralNgram(order=1)
     with pytest.raises(KeyError, match="trousers"):
         small(n_epochs=1).fit(PATTERN[:4]).similar("trousers")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from nltk.lm import KneserNeyInterpolated
 from nltk.lm.preprocessing import padded_everygram_pipeline
 
+from llmrec_lite.errors import SettingError
 from llmrec_lite.language.ngram import END, UNKNOWN, AddK, KneserNey, perplexity_interval
 
 # Three sentences small enough to count by hand.
@@ -166,27 +167,27 @@ def test_interval_holds_the_perplexity_and_narrows():
 
 @pytest.mark.parametrize("sentences", [[], [""], [[], []]])
 def test_nothing_to_learn_from(sentences):
-    with pytest.raises(ValueError, match="no word to learn from"):
+    with pytest.raises(SettingError):
         KneserNey(2).fit(sentences)
 
 
 def test_bad_settings():
-    with pytest.raises(ValueError, match="order and min_count"):
+    with pytest.raises(SettingError, match=r"order.*min_count"):
         KneserNey(0)
-    with pytest.raises(ValueError, match=r"discount must be in \(0, 1\], not 1.5"):
+    with pytest.raises(SettingError, match=r"discount.*1.5"):
         KneserNey(2, discount=1.5)
-    with pytest.raises(ValueError, match="k must not be negative, got -1"):
+    with pytest.raises(SettingError, match=r"k .*-1"):
         AddK(2, k=-1)
 
 
 def test_asking_before_learning():
     for ask in (lambda m: m.probability("a"), lambda m: m.perplexity(["a"]), lambda m: m.generate(0)):
-        with pytest.raises(RuntimeError, match=r"call fit\(sentences\) first"):
+        with pytest.raises(RuntimeError, match="KneserNey"):
             ask(KneserNey(2))
 
 
 def test_perplexity_of_nothing():
-    with pytest.raises(ValueError, match="at least one sentence"):
+    with pytest.raises(SettingError):
         KneserNey(2).fit(GO).perplexity([])
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from llmrec_lite.errors import SettingError
 from llmrec_lite.language.attention import TransformerEncoder
 from llmrec_lite.language.objectives import MaskedLM, batch_rows, mask_tokens, pack, perplexity
 
@@ -36,12 +37,12 @@ def test_pack_by_hand():
 @pytest.mark.parametrize(
     ("lists", "length", "end", "match"),
     [
-        ([[1]], 2, 0, "2 tokens, .* length \\+ 1 = 3"),
-        ([], 1, 0, "0 tokens"),
+        ([[1]], 2, 0, "2 .*3"),
+        ([], 1, 0, "0 "),
     ],
 )
 def test_pack_refuses(lists, length, end, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(SettingError, match=match):
         pack(lists, length, end)
 
 

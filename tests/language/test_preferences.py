@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from llmrec_lite.data import Dataset
+from llmrec_lite.errors import SettingError
 from llmrec_lite.language.decoding import chat_prompt
 from llmrec_lite.language.preferences import (
     SYSTEM,
@@ -100,13 +101,13 @@ def test_the_answer_is_never_told(data):
 
 def test_bad_input_is_named(data):
     other = Dataset.from_frames(TABLE.iloc[:3], ITEMS.iloc[:3])
-    with pytest.raises(ValueError, match="parts of one data set"):
+    with pytest.raises(SettingError):
         preference_examples(other, data)
-    with pytest.raises(ValueError, match="most=-1"):
+    with pytest.raises(SettingError, match="most=-1"):
         preference_examples(data, data, most=-1)
-    with pytest.raises(ValueError, match="not 'poem'"):
+    with pytest.raises(SettingError, match="poem"):
         preference_examples(data, data, style="poem")
-    with pytest.raises(ValueError, match="drop=1"):
+    with pytest.raises(SettingError, match="drop=1"):
         augment([], 0, 1.0)
 
 
@@ -153,7 +154,7 @@ def test_item_rate_by_hand(data):
     assert unseen == pytest.approx(0.5)
     from llmrec_lite.language.text_models import Example
 
-    with pytest.raises(ValueError, match="about no item"):
+    with pytest.raises(SettingError):
         item_rate(data, [Example("red")])
 
 
@@ -208,5 +209,5 @@ def test_the_split_repeats_with_its_seed_and_writes_in_its_style(crowd):
 
 def test_too_few_people_for_three_parts(crowd):
     few = crowd.with_interactions(crowd.interactions.head(18))
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(SettingError):
         preference_split(Dataset.from_frames(few.interactions, few.items))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from llmrec_lite.errors import OutOfMemoryError
+from llmrec_lite.errors import DivergedError, OutOfMemoryError, SettingError
 from llmrec_lite.language.attention import TransformerEncoder
 from llmrec_lite.language.checkpoint import latest_checkpoint
 from llmrec_lite.language.gpt import GPT, GPTConfig
@@ -89,7 +89,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
     ],
 )
 def test_settings_out_of_range_are_named(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(SettingError, match=next(iter(wrong))):
         replace(CONFIG, **wrong)
 
 
@@ -262,7 +262,7 @@ class Breaking(Tiny):
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_spoilt():
     broken, whole = Breaking(), Tiny()
-    with pytest.raises(FloatingPointError, match=r"step 3: the loss is nan.*learning_rate below 0\.001"):
+    with pytest.raises(DivergedError, match=r"step 3.*nan.*learning_rate.*0\.001"):
         run(broken)
     run(whole, on_step=lambda done, _: done == 2)
     assert same_weights(broken, whole)
@@ -271,12 +271,12 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_spoilt():
 @pytest.mark.parametrize(
     ("more", "match"),
     [
-        ({"objective": "both"}, "objective must be"),
-        ({"objective": "masked"}, "needs mask_id"),
+        ({"objective": "both"}, "objective"),
+        ({"objective": "masked"}, "mask_id"),
     ],
 )
 def test_objectives_that_do_not_fit(more, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(SettingError, match=match):
         run(Tiny(), **more)
 
 

@@ -65,7 +65,7 @@ def test_shards_and_half_precision(folder):
         assert weight.dtype == torch.float32
         assert torch.equal(weight, weights[their_name(name)].bfloat16().float())
     (folder / "part-1.safetensors").unlink()
-    with pytest.raises(ModelFileError, match=r"holds no part-1\.safetensors"):
+    with pytest.raises(ModelFileError, match=r"part-1\.safetensors"):
         GPT.from_pretrained(folder)
 
 
@@ -83,20 +83,20 @@ def test_older_and_newer_spellings_of_config(folder):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model_type": "gpt2"}, "a model of type 'gpt2'; only the type 'llama' is supported"),
-        ({"hidden_act": "gelu"}, "hidden_act = 'gelu'; only 'silu' is supported"),
-        ({"attention_bias": True}, "attention_bias = True"),
-        ({"mlp_bias": True}, "mlp_bias = True"),
-        ({"rope_scaling": {"rope_type": "llama3"}}, "rope_type = 'llama3'; only 'default'"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type = 'linear'"),
-        ({"head_dim": 8}, r"head_dim \* num_attention_heads = 32; only 16"),
-        ({"vocab_size": "gone"}, "does not give 'vocab_size'"),
-        ({"num_attention_heads": "gone"}, "does not give 'num_attention_heads'"),
+        ({"model_type": "gpt2"}, "'gpt2'.*'llama'"),
+        ({"hidden_act": "gelu"}, "hidden_act.*'gelu'.*'silu'"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"mlp_bias": True}, "mlp_bias"),
+        ({"rope_scaling": {"rope_type": "llama3"}}, "llama3"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "linear"),
+        ({"head_dim": 8}, "head_dim.*32.*16"),
+        ({"vocab_size": "gone"}, "vocab_size"),
+        ({"num_attention_heads": "gone"}, "num_attention_heads"),
         ({"vocab_size": 21}, r"config.json: (.|\n)*embed.weight"),
         ({"num_hidden_layers": 3}, r"config.json: (.|\n)*blocks\.2\."),
         ({"num_hidden_layers": 1}, r"config.json: (.|\n)*layers\.1\."),
-        ({"num_attention_heads": 3}, "cannot be: dim=16 must be a multiple of"),
-        ({"hidden_size": "many"}, "describes a model that cannot be"),
+        ({"num_attention_heads": 3}, "dim=16"),
+        ({"hidden_size": "many"}, "config.json"),
     ],
 )
 def test_a_config_that_does_not_fit(folder, changes, said):
@@ -113,28 +113,28 @@ def test_files_that_are_missing_or_damaged(folder):
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-100])
-    said(r"model\.safetensors is damaged or cut short")
+    said(r"model\.safetensors")
     weights.write_bytes(b"not a model")
-    said(r"model\.safetensors is damaged or cut short")
+    said(r"model\.safetensors")
     weights.unlink()
     (folder / "pytorch_model.bin").write_bytes(b"")
-    said(r"holds no model\.safetensors\. Weights are read from safetensors only")
+    said(r"model\.safetensors")
     (folder / "tokenizer.json").write_text("{")
-    said(r"tokenizer\.json is damaged")
+    said(r"tokenizer\.json")
     (folder / "config.json").write_text("{")
-    said(r"config\.json cannot be read")
+    said(r"config\.json")
     (folder / "config.json").write_text("[]")
-    said("holds no JSON object")
+    said(r"config\.json")
     (folder / "config.json").unlink()
-    said(r"holds no config\.json, so it is not the folder of a model")
+    said(r"config\.json")
 
 
 def test_a_model_that_is_nowhere(monkeypatch, tmp_path):
     for name in ("no such folder", tmp_path / "nothing", "smollm3"):
-        with pytest.raises(ModelFileError, match="There is no folder"):
+        with pytest.raises(ModelFileError, match=str(name)):
             GPT.from_pretrained(name)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelFileError, match=r"the hub did not give .* \(LocalEntryNotFoundError\)\. Check the id"):
+    with pytest.raises(ModelFileError, match="LocalEntryNotFoundError"):
         GPT.from_pretrained("nobody/no-such-model-at-all")
 
 
@@ -201,7 +201,7 @@ def test_a_conversion_that_fails_leaves_nothing_behind(conversions, tmp_path, mo
         raise OSError("No space left on device")
 
     monkeypatch.setattr(pretrained, "_convert", full)
-    with pytest.raises(ModelFileError, match=r"No space left on device\. Make room there"):
+    with pytest.raises(ModelFileError, match="No space left"):
         smollm2_folder()
     assert not (tmp_path / "smollm2-safetensors").exists()
     assert not list(tmp_path.glob(".smollm2-safetensors.*.part"))

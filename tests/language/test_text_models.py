@@ -10,7 +10,7 @@ from peft import AdaLoraConfig, IA3Config, LoraConfig, PromptTuningConfig
 from torch import nn
 from torch.nn import functional as F
 
-from llmrec_lite.errors import ModelFileError
+from llmrec_lite.errors import ModelFileError, SettingError
 from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.lora import LoRALinear, base_fingerprint, trainable_parameters
 from llmrec_lite.language.text_models import BiEncoder, Example, TextClassifier
@@ -94,10 +94,11 @@ def test_what_is_frozen_does_not_move_and_what_learns_does(classifier, train):
 
 
 @pytest.mark.parametrize("train", ["head", "top1", "lora-top1"])
-def test_lower_layers_run_once_a_text(classifier, train, monkeypatch):
+def test_lower_layers_run_once_a_text(classifier, train):
     model, rows, examples = classifier(train), [], sentences(20)
-    embed = model._embed
-    monkeypatch.setattr(model, "_embed", lambda ids: rows.extend(ids.tolist()) or embed(ids))
+    model.encoder.embeddings.register_forward_pre_hook(
+        lambda module, args, named: rows.extend(named["input_ids"].tolist()), with_kwargs=True
+    )
     finetune(model, examples, sentences(5, 1), CONFIG, progress=False)
     assert len(rows) == len({e.text for e in examples + sentences(5, 1)})
     model.predict(examples)
@@ -108,11 +109,16 @@ def test_lower_layers_run_once_a_text(classifier, train, monkeypatch):
     assert len(rows) > 9  # what is only asked for once is not kept
     model.clear_cache()
     model.cache_bytes = 0
+    rows.clear()
     expected = model.loss(examples)
-    assert not model._cache
+    once = len(rows)
+    model.loss(examples)
+    assert len(rows) == 2 * once  # there is no room to keep them
     model.cache_bytes = 2**20
     torch.testing.assert_close(model.loss(examples), expected)
-    assert model._cache
+    once = len(rows)
+    model.loss(examples)
+    assert len(rows) == once
 
 
 def test_a_change_of_what_learns_empties_the_cache(classifier):
@@ -211,7 +217,7 @@ def test_adapters_of_peft_train_save_and_load(classifier, kind, tmp_path):
 
 
 def test_prompt_tuning_is_refused(classifier):
-    with pytest.raises(ValueError, match="PromptTuningConfig adds to the prompt"):
+    with pytest.raises(SettingError, match="PromptTuningConfig"):
         classifier(peft_config=PromptTuningConfig(num_virtual_tokens=2, task_type="FEATURE_EXTRACTION"))
 
 
@@ -223,34 +229,34 @@ def test_a_model_comes_back(classifier, train, tmp_path):
     again = TextClassifier.load(tmp_path / "a.safetensors")
     np.testing.assert_allclose(again.predict(examples), model.predict(examples), atol=1e-6)
     (tmp_path / "a.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ModelFileError, match="damaged"):
+    with pytest.raises(ModelFileError, match=r"a\.safetensors"):
         TextClassifier.load(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"train": "tail"}, "not 'tail'"),
-        ({"train": "top3"}, "1 to 2 top layers"),
-        ({"train": "lora-top0"}, "1 to 2 top layers"),
-        ({"max_length": 41}, "not 41"),
+        ({"train": "tail"}, "tail"),
+        ({"train": "top3"}, "top"),
+        ({"train": "lora-top0"}, "top"),
+        ({"max_length": 41}, "41"),
         ({"pooling": "median"}, "median"),
         ({"train": "lora", "targets": ["q_proj"]}, "q_proj"),
     ],
 )
 def test_bad_settings_are_named(bert, settings, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(SettingError, match=match):
         TextClassifier(bert, **({"max_length": 32} | settings))
 
 
 @pytest.mark.parametrize(
     ("values", "match"),
-    [({"text": " "}, "empty"), ({"text": "a", "label": 2.0}, "label=2"), ({"text": "a \ud83d"}, "half a character")],
+    [({"text": " "}, "text"), ({"text": "a", "label": 2.0}, "label=2"), ({"text": "a \ud83d"}, "ud83d")],
 )
 def test_bad_examples_are_named(values, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(SettingError, match=match):
         Example(**values)
-    with pytest.raises(ValueError, match="label=nan"):
+    with pytest.raises(SettingError, match="label=nan"):
         Example("a", math.nan)
 
 
@@ -300,9 +306,9 @@ def test_a_matcher_learns_and_comes_back(bert, train, gain, tmp_path):
 
 def test_pairs_that_are_none_are_named(bert):
     model = BiEncoder(bert, max_length=32)
-    with pytest.raises(ValueError, match="needs its other text"):
+    with pytest.raises(SettingError):
         model.predict([Example("red")])
-    with pytest.raises(ValueError, match=r"leave out label=0\.0"):
+    with pytest.raises(SettingError, match=r"label=0\.0"):
         model.loss([Example("red", 0.0, other="sea")])
 
 

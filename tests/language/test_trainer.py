@@ -70,5 +70,5 @@ def test_only_the_best_weights_come_back():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is a CUDA device")
 @pytest.mark.parametrize("name", ["gpu_speed", "few_shot_gpu"])
 def test_experiments_for_a_gpu_say_that_there_is_none(name):
-    with pytest.raises(ValueError, match="needs a CUDA device"):
+    with pytest.raises(ValueError, match="CUDA"):
         getattr(ch10_gpu, name)()

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from torch.nn import functional as F
 
+from llmrec_lite.errors import SettingError
 from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT, GPTConfig
 from llmrec_lite.language.lora import LoRALinear, trainable_parameters
@@ -79,10 +80,10 @@ def test_a_chat_model_learns_from_a_few_examples():
 
 def test_a_chat_model_that_does_not_fit_is_named():
     gpt = small_gpt()
-    with pytest.raises(ValueError, match="no head to train"):
+    with pytest.raises(SettingError, match="head"):
         YesNoClassifier(gpt, train="head")
-    with pytest.raises(ValueError, match="17 tokens, above max_length=16"):
+    with pytest.raises(SettingError, match=r"17.*max_length=16"):
         YesNoClassifier(gpt, train="lora-top1").predict([Example("red " * 17)])
     gpt.tokenizer = None
-    with pytest.raises(ValueError, match="no tokenizer"):
+    with pytest.raises(SettingError, match="tokenizer"):
         YesNoClassifier(gpt)

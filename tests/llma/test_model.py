@@ -180,15 +180,15 @@ def test_diversity_spreads_the_list(world, reads_kinds, small):
 
 
 def test_bad_questions(fitted):
-    with pytest.raises(ValueError, match="say for whom"):
+    with pytest.raises(SettingError):
         fitted.recommend_for()
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(SettingError):
         fitted.recommend_for("u1", history=[(1, 5.0)])
     with pytest.raises(UnknownIdError, match="nobody"):
         fitted.recommend_for("nobody")
-    with pytest.raises(ValueError, match="request is empty"):
+    with pytest.raises(SettingError, match="request"):
         fitted.recommend_for(request="  ")
-    with pytest.raises(ValueError, match="k must be at least 1"):
+    with pytest.raises(SettingError, match="k "):
         fitted.recommend_for("u1", k=0)
 
 
@@ -197,7 +197,7 @@ def test_without_a_language_model(world, small):
     assert "text" not in model.fused_.parts_
     assert len(model.recommend_for("u1", k=3)) == 3
     for ask in (lambda: model.recommend_for(request="space"), lambda: model.score_items(["a"])):
-        with pytest.raises(ValueError, match="fitted without texts"):
+        with pytest.raises(SettingError, match="texts"):
             ask()
 
 
@@ -217,7 +217,7 @@ def test_a_long_catalog_does_without_the_autoencoder(world, reads_kinds, small):
 def test_facts_must_fit(world, reads_kinds, small):
     from scipy import sparse
 
-    with pytest.raises(ValueError, match="facts for 3 items"):
+    with pytest.raises(SettingError, match="3"):
         LLMA(small, facts=sparse.csr_array(np.eye(3)), encoder=reads_kinds()).fit(world)
 
 
@@ -226,24 +226,24 @@ def test_facts_must_fit(world, reads_kinds, small):
     [
         ({"order": "newest"}, "order"),
         ({"diversity": 1.5}, "diversity"),
-        ({"factors": 0}, "factors must be a whole number from 1, not 0"),
-        ({"candidates": 2.5}, "candidates must be a whole number from 1, not 2.5"),
-        ({"seed": -1}, "seed must be a whole number from 0, not -1"),
-        ({"text_l2": 0.0}, "text_l2 must be a finite number above 0, not 0.0"),
-        ({"alpha": float("nan")}, "alpha must be a finite number above 0, not nan"),
-        ({"parts": "text"}, "parts must be some of .* not 'text'"),
-        ({"parts": ("magic",)}, "parts must be some of"),
-        ({"parts": ()}, "parts must be some of"),
+        ({"factors": 0}, "factors.*0"),
+        ({"candidates": 2.5}, "candidates.*2.5"),
+        ({"seed": -1}, "seed.*-1"),
+        ({"text_l2": 0.0}, "text_l2.*0.0"),
+        ({"alpha": float("nan")}, "alpha.*nan"),
+        ({"parts": "text"}, "parts.*'text'"),
+        ({"parts": ("magic",)}, "parts"),
+        ({"parts": ()}, "parts"),
     ],
 )
 def test_bad_settings(setting, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SettingError, match=message):
         LLMAConfig(**setting)
 
 
 def test_too_few_data_are_refused(small):
     log = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]})
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(SettingError):
         LLMA(replace(small, encoder=None)).fit(Dataset.from_frames(log))
 
 

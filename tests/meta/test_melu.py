@@ -84,5 +84,5 @@ def test_layers_by_the_prefixes_of_their_names():
 
 
 def test_one_layer_is_too_few():
-    with pytest.raises(ValueError, match="needs two numbers or more"):
+    with pytest.raises(ValueError, match=r"hidden=\(6,\)"):
         PreferenceEstimator(4, (6,))

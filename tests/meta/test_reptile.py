@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from llmrec_lite.errors import DivergedError, SettingError
 from llmrec_lite.meta import reptile
 from llmrec_lite.meta.features import RatingNetwork
 from llmrec_lite.meta.learners import JointTraining, masked_mse
@@ -137,11 +138,11 @@ def test_without_inner_steps_it_trains_with_one_and_does_not_adapt():
 
 
 def test_what_cannot_be_is_named():
-    with pytest.raises(ValueError, match=r"outer_lr=1.5"):
+    with pytest.raises(SettingError, match=r"outer_lr=1.5"):
         Reptile(Slope(), outer_lr=1.5)
-    with pytest.raises(ValueError, match="train_steps=0"):
+    with pytest.raises(SettingError, match="train_steps=0"):
         Reptile(Slope(), train_steps=0)
-    with pytest.raises(ValueError, match="minibatch=0"):
+    with pytest.raises(SettingError, match="minibatch=0"):
         Reptile(Slope(), minibatch=0)
-    with pytest.raises(FloatingPointError, match="inner_lr below"):
+    with pytest.raises(DivergedError, match="inner_lr"):
         Reptile(Slope(), 1e9, 9, steps=3).meta_fit([point(1, 1)])

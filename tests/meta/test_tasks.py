@@ -161,20 +161,20 @@ def test_every_task_comes_once_before_any_comes_again(n, size, seed):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda d: user_tasks(d, support=-1), "support >= 0"),
-        (lambda d: user_tasks(d, query=0), "query >= 1"),
-        (lambda d: user_tasks(d, order="first"), 'order must be "time"'),
-        (lambda d: user_tasks(d, features=np.ones((3, 2))), "3 rows for 40 items"),
-        (lambda d: group_tasks(d, "town"), "no column 'town' to group by; there are: age, job"),
+        (lambda d: user_tasks(d, support=-1), "support"),
+        (lambda d: user_tasks(d, query=0), "query"),
+        (lambda d: user_tasks(d, order="first"), "order.*first"),
+        (lambda d: user_tasks(d, features=np.ones((3, 2))), "3 .*40"),
+        (lambda d: group_tasks(d, "town"), "'town'.*age, job"),
         (lambda d: split_users(d, (0.5, 0.5)), "0.5"),
         (lambda d: split_users(d, (-0.4, 1.2, 0.2)), "-0.4"),
-        (lambda d: split_users(d, (0.98, 0.01, 0.01)), "leave a part empty"),
-        (lambda d: collate([]), "no task"),
-        (lambda d: next(episodes(user_tasks(d), 0, 1, 0)), "size >= 1"),
-        (lambda d: collate(user_tasks(d) + user_tasks(d, features=np.ones((40, 2)))), "of other lengths"),
-        (lambda d: Task(np.zeros(2), np.zeros(3), np.zeros(1), np.zeros(1)), "support has 2 inputs"),
-        (lambda d: Task(np.zeros(1), np.zeros(1), np.zeros(0), np.zeros(0), "x"), "task 'x' has no query"),
-        (lambda d: Task(np.zeros(1), np.array([np.nan]), np.zeros(1), np.zeros(1)), "is nan"),
+        (lambda d: split_users(d, (0.98, 0.01, 0.01)), "0.98"),
+        (lambda d: collate([]), "task"),
+        (lambda d: next(episodes(user_tasks(d), 0, 1, 0)), "size"),
+        (lambda d: collate(user_tasks(d) + user_tasks(d, features=np.ones((40, 2)))), None),
+        (lambda d: Task(np.zeros(2), np.zeros(3), np.zeros(1), np.zeros(1)), "support .*2"),
+        (lambda d: Task(np.zeros(1), np.zeros(1), np.zeros(0), np.zeros(0), "x"), "'x'"),
+        (lambda d: Task(np.zeros(1), np.array([np.nan]), np.zeros(1), np.zeros(1)), "nan"),
     ],
 )
 def test_what_makes_no_task_is_rejected(data, call, message):
@@ -215,13 +215,13 @@ def test_both_orders_have_the_same_queries_and_other_supports(data):
 
 
 def test_supports_that_cannot_be_are_named(data):
-    with pytest.raises(ValueError, match="no user has the 43 ratings"):
+    with pytest.raises(SettingError, match="43"):
         nested_tasks(data, (40,), 3)
-    with pytest.raises(ValueError, match=r"got \(\) and query=3"):
+    with pytest.raises(SettingError, match=r"\(\).*query=3"):
         nested_tasks(data, (), 3)
-    with pytest.raises(ValueError, match="order must be"):
+    with pytest.raises(SettingError, match="order"):
         nested_tasks(data, (2,), 3, order="last")
-    with pytest.raises(ValueError, match="5 rows for 40 items"):
+    with pytest.raises(SettingError, match=r"5 .*40"):
         nested_tasks(data, (2,), 3, features=np.zeros((5, 2)))
 
 
@@ -236,5 +236,5 @@ def test_folds_judge_each_user_once(n):
         judged.append(parts[2])
     assert set.union(*judged) == set(range(n))
     assert sum(map(len, judged)) == n
-    with pytest.raises(ValueError, match="fold=5"):
+    with pytest.raises(SettingError, match="fold=5"):
         split_users(data, fold=5)

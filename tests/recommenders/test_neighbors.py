@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
 from llmrec_lite import Dataset, evaluate, evaluate_ratings, splits
+from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders.neighbors import BaselineKNN, BiasBaseline, ItemKNN, UserKNN, cosine_neighbors
 
 
@@ -65,7 +66,7 @@ def test_cosine_neighbors_equal_brute_force(met, k):
 
 @pytest.mark.parametrize("model", [UserKNN, ItemKNN, BaselineKNN])
 def test_no_neighbors_is_an_error(model):
-    with pytest.raises(ValueError, match="at least 1, not 0"):
+    with pytest.raises(SettingError, match="0"):
         model(k=0).fit(dataset(MET))
 
 
