@@ -367,8 +367,7 @@ def test_a_wrong_hash(store: Store) -> None:
     with pytest.raises(AssetError) as caught:
         assets.locate("tiny")
     message = str(caught.value)
-    assert f"is not tiny 1.0 with sha256 {pinned}" in message
-    assert "pip said" in message
+    assert pinned in message
     assert found in message  # from pip's own words
     assert "index-url" in message
     assert store.visible() == []
@@ -382,7 +381,7 @@ def test_no_network_and_no_cache(store: Store, tmp_path: Path) -> None:
     assert "llmrec fetch tiny" in message
     assert "python -m llmrec_lite.assets tiny" in message
     assert str(store.cache) in message
-    assert "No matching distribution found for tiny==1.0" in message
+    assert "tiny==1.0" in message  # from pip's own words
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     assert store.visible() == []

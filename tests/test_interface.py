@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
+from llmrec_lite.errors import SettingError
 from llmrec_lite.interface import top_k_unseen
 
 
@@ -63,5 +64,5 @@ def test_top_k_of_no_users_is_an_empty_list():
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_top_k_rejects_a_k_below_one(k):
-    with pytest.raises(ValueError, match=f"not {k}"):
+    with pytest.raises(SettingError, match=f"{k}"):
         top_k_unseen(np.ones((1, 2)), None, k)

@@ -204,6 +204,12 @@ def test_rmse_equals_scikit_learn(pairs):
     assert metrics.rmse(true, predicted) == pytest.approx(sk.mean_squared_error(true, predicted) ** 0.5)
 
 
+@pytest.mark.parametrize("arrays", [([], []), ([1, 2], [1]), ([[1, 2]], [1, 2])])
+def test_arrays_that_do_not_match_are_refused(arrays):
+    with pytest.raises(SettingError):
+        metrics.rmse(*arrays)
+
+
 def test_an_item_that_is_not_there_is_refused_beside_one_that_is():
     relevant = sparse.csr_array(np.array([[0, 0, 0], [0, 1, 0]]))
     for lists in ([[0, 4], [1, 2]], [[4, 0], [1, 2]]):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from book.experiments.ch14_ratings import PreferenceEstimator, person_features, with_person
+from llmrec_lite.errors import SettingError
 from llmrec_lite.meta.maml import MAML
 from llmrec_lite.meta.tasks import Task
 
@@ -79,7 +80,7 @@ def test_layers_by_the_prefixes_of_their_names():
     assert not any(name.startswith("hidden.0.") for name in ten.adapted_params_)
     assert {"hidden.1.weight", "hidden.10.weight", "head.bias"} <= set(ten.adapted_params_)
     assert len(ten.adapted_params_) == len(ten.weights_) - 2
-    with pytest.raises(ValueError, match="body"):
+    with pytest.raises(SettingError, match="body"):
         MAML(ten.model, parameters=("hidden.1.", "body")).initialize()
 
 

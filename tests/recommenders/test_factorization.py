@@ -64,7 +64,7 @@ def test_biased_mf_finds_a_planted_product():
 def test_every_rating_is_visited_once_an_epoch():
     ratings, rate = np.random.default_rng(0).integers(1, 6, (7, 5)), 1e-4
     settings = {"factors": 2, "learning_rate": rate, "l2": 0.0, "bias_l2": 0.0, "batch_size": 4}
-    start, model = (BiasedMF(n_epochs=n_epochs, **settings).fit(dataset(ratings)) for n_epochs in (0, 1))
+    start, model = (BiasedMF(n_epochs=n, **settings).fit(dataset(ratings)) for n in (0, 1))
     error = ratings - start.score_indices(range(7))
     # At so small a rate a bias moves by the sum of the errors of its ratings.
     np.testing.assert_allclose(model.user_[:, 2] / rate, error.sum(1), atol=0.02)
