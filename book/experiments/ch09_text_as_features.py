@@ -25,7 +25,7 @@ class SameForAll(TextRecommender):
     """A control: the mean of everybody's scores, so that only the text's predicted popularity is left."""
 
     def _score(self, users: np.ndarray) -> np.ndarray:
-        mean = super()._score(np.arange(self.histories_.shape[0])).mean(0)
+        mean = super()._score(np.arange(self.matrix_.shape[0])).mean(0)
         return np.repeat(mean[None], len(users), axis=0)
 
 
