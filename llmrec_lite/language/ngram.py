@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Self
 
 import numpy as np
+from sklearn.exceptions import NotFittedError
 
 from llmrec_lite.errors import SettingError
 from llmrec_lite.stats import bootstrap_interval
@@ -101,7 +102,7 @@ class NgramModel(ABC):
 
     def _fitted(self, passed: Sentence) -> Sentence:
         if not hasattr(self, "words_"):
-            raise RuntimeError(f"{type(self).__name__} has not been fitted: call fit(sentences) first")
+            raise NotFittedError(f"{type(self).__name__} is not fitted; call fit(sentences) first")
         return passed
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nltk.lm import KneserNeyInterpolated
 from nltk.lm.preprocessing import padded_everygram_pipeline
+from sklearn.exceptions import NotFittedError
 
 from llmrec_lite.errors import SettingError
 from llmrec_lite.language.ngram import END, UNKNOWN, AddK, KneserNey, perplexity_interval
@@ -182,7 +183,7 @@ def test_bad_settings():
 
 def test_asking_before_learning():
     for ask in (lambda m: m.probability("a"), lambda m: m.perplexity(["a"]), lambda m: m.generate(0)):
-        with pytest.raises(RuntimeError, match="KneserNey"):
+        with pytest.raises(NotFittedError, match="KneserNey"):
             ask(KneserNey(2))
 
 
