@@ -43,14 +43,14 @@ def report(values, name="model", weights=None):
 
 
 @pytest.mark.parametrize("k", [1, 5, 40])
-@pytest.mark.parametrize("batch", [7, 1024])
+@pytest.mark.parametrize("batch_size", [7, 1024])
 @pytest.mark.parametrize("ties", ["index", "random"])
 @pytest.mark.parametrize("candidates", [None, [29, 3, 5, 8, 3]])
-def test_evaluate_equals_the_naive_protocol(crowd, k, batch, ties, candidates):
+def test_evaluate_equals_the_naive_protocol(crowd, k, batch_size, ties, candidates):
     train, test = splits.random_split(crowd, 0.3)
     scores = np.random.default_rng(0).integers(0, 6, (crowd.n_users, crowd.n_items)).astype(np.float32)  # many ties
     vectors = np.random.default_rng(1).normal(size=(crowd.n_items, 4))
-    options = {"item_vectors": vectors, "batch": batch, "candidates": candidates, "ties": ties, "seed": 4}
+    options = {"item_vectors": vectors, "batch_size": batch_size, "candidates": candidates, "ties": ties, "seed": 4}
     found = evaluate(Scores(scores, train), train, test, k, **options)
     allowed = np.unique(candidates) if candidates else np.arange(crowd.n_items)
     order = np.random.default_rng(4).permutation(allowed) if ties == "random" else allowed
