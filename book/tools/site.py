@@ -121,10 +121,9 @@ def _one_build_at_a_time() -> Iterator[None]:
 
 
 def _run_jupyter_book(root: Path, executed: Path) -> tuple[int, str]:
-    """Run jupyter-book, show its output as it comes, and return its exit status and that output."""
+    """Execute the chapters and run jupyter-book; show its output as it comes, return its exit status and output."""
     environment = {
-        # Two threads at most: a result must not depend on how many cores there are.
-        "OMP_NUM_THREADS": str(min(2, os.cpu_count() or 1)),
+        "OMP_NUM_THREADS": "1",  # chapters run side by side, and results must not depend on how many cores there are
         **os.environ,
         "LLMREC_EXECUTED": str(executed),
         "LLMREC_RECORDS": str(executed / "records"),
@@ -132,6 +131,7 @@ def _run_jupyter_book(root: Path, executed: Path) -> tuple[int, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
     }
+    subprocess.run([sys.executable, "-m", "book.tools.execute", str(root), str(executed)], env=environment, check=True)
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "."]
     command += ["--toc", "book/_toc.yml", "-W", "-n", "--keep-going"]
     process = subprocess.Popen(

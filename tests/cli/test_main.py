@@ -101,7 +101,9 @@ def test_json_is_json(files):
 
 
 def test_a_user_who_has_seen_everything(files):
-    assert "Nothing to recommend: user dan has seen every item" in output("recommend", "--user", "dan", *files)
+    said = output("recommend", "--user", "dan", *files)
+    assert "dan" in said
+    assert len(said.splitlines()) == 1  # a sentence, not a table without rows
     assert json.loads(output("recommend", "--user", "dan", "--json", *files)) == []
 
 
@@ -161,11 +163,10 @@ def test_adapt_to_what_is_liked_and_disliked(two_kinds):
 
 def test_adapt_as_a_table(two_kinds):
     text = output("adapt", "--dislikes", "Film 4 [b]", "-k", 2, "--ask", 0, *two_kinds)
-    assert text.splitlines()[0].strip() == "For you, after 1 rating"
     assert "[b]" in text
-    assert "Adapted and ranked 30 items in" in text
-    assert "Tell us next" not in text
-    assert "Tell us next what you think of Film" in output("adapt", "--likes", "Film 4 [b]", *two_kinds)
+    assert "30 items" in text
+    asking = output("adapt", "--dislikes", "Film 4 [b]", "-k", 2, "--ask", 3, *two_kinds)
+    assert asking.count("Film") == text.count("Film") + 3
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,7 @@ def test_films_for_user_42():
     assert films[0]["item"].endswith(")")
     scores = [film["score"] for film in films]
     assert scores == sorted(scores, reverse=True)
-    assert "For user 42 (DenoisingAutoencoder)" in output("recommend", "--user", 42)
+    assert films[0]["item"] in output("recommend", "--user", 42)
 
 
 @pytest.mark.data
