@@ -56,19 +56,21 @@ def find_problems(interactions: pd.DataFrame, rating_range: tuple[float, float] 
     return table.astype({"row": "int64"}).sort_values("row", kind="stable", ignore_index=True)
 
 
-def describe_problems(problems: pd.DataFrame, most: int = 10) -> str:
-    """Text that lists what `find_problems` found, the first `most` of them row by row."""
-    lines = [f"  row {row.row}: {row.column} {row.value!r}: {row.problem}" for row in problems.head(most).itertuples()]
-    if len(problems) > most:
-        lines.append(f"  ... and {len(problems) - most:,} more")
+def describe_problems(problems: pd.DataFrame, max_rows: int = 10) -> str:
+    """Text that lists what `find_problems` found, the first `max_rows` of them row by row."""
+    lines = [
+        f"  row {row.row}: {row.column} {row.value!r}: {row.problem}" for row in problems.head(max_rows).itertuples()
+    ]
+    if len(problems) > max_rows:
+        lines.append(f"  ... and {len(problems) - max_rows:,} more")
     hint = 'mend the file, or pass invalid="drop" to leave those rows out'
     return "\n".join([f"{problems['row'].nunique():,} rows cannot be used ({hint}):", *lines])
 
 
-def find_bursts(interactions: pd.DataFrame, most: int = 100, seconds: int = 60) -> pd.DataFrame:
+def find_bursts(interactions: pd.DataFrame, min_ratings: int = 100, seconds: int = 60) -> pd.DataFrame:
     """Find users who rate faster than a person can have watched, or even read.
 
-    A burst is a window of `seconds` with at least `most` ratings of one user. It is a sign (a robot, a
+    A burst is a window of `seconds` with at least `min_ratings` ratings of one user. It is a sign (a robot, a
     bulk import, a page that shows many films at once), not an error: nothing is removed.
 
     Returns:
@@ -78,7 +80,7 @@ def find_bursts(interactions: pd.DataFrame, most: int = 100, seconds: int = 60) 
     for user_id, times in interactions.groupby("user_id", sort=False)["timestamp"]:
         times = np.sort(times.to_numpy())
         within = np.searchsorted(times, times + seconds, side="right") - np.arange(len(times))
-        if within.max() >= most:
+        if within.max() >= min_ratings:
             rows.append((user_id, int(within.max()), int(times[within.argmax()])))
     table = pd.DataFrame(rows, columns=["user_id", "ratings", "start"])
     return table.sort_values("ratings", ascending=False, kind="stable", ignore_index=True)

@@ -64,14 +64,14 @@ def test_a_duplicate_names_the_first_valid_row():
 
 def test_describe_counts_rows_and_shortens():
     found = find_problems(DIRTY, (1, 5))
-    text = describe_problems(found, most=2)
+    text = describe_problems(found, max_rows=2)
     assert text.splitlines() == [
         '6 rows cannot be used (mend the file, or pass invalid="drop" to leave those rows out):',
         "  row 2: rating 9: out of range 1 to 5",
         "  row 3: user_id nan: missing",
         "  ... and 6 more",
     ]
-    assert "more" not in describe_problems(found, most=8)
+    assert "more" not in describe_problems(found, max_rows=8)
 
 
 def test_clean_removes_and_accounts():
@@ -138,11 +138,11 @@ def test_bursts_are_windows_of_one_user():
             ratings("late", [0] * 4 + [61] * 4),  # 4
         ]
     ).sample(frac=1, random_state=0)
-    found = find_bursts(log, most=8)
+    found = find_bursts(log, min_ratings=8)
     assert found.to_numpy().tolist() == [["robot", 10, 100], ["edge", 8, 0]]
-    assert find_bursts(log, most=7)["user_id"].tolist() == ["robot", "edge", "slow"]
-    assert find_bursts(log, most=11).empty
-    assert find_bursts(log, most=8, seconds=61)["ratings"].tolist() == [10, 8, 8]
+    assert find_bursts(log, min_ratings=7)["user_id"].tolist() == ["robot", "edge", "slow"]
+    assert find_bursts(log, min_ratings=11).empty
+    assert find_bursts(log, min_ratings=8, seconds=61)["ratings"].tolist() == [10, 8, 8]
 
 
 def test_time_features_are_utc():
@@ -157,7 +157,7 @@ def test_time_features_are_utc():
 def test_movielens_has_no_problem_but_bursts(movielens):
     assert find_problems(movielens.interactions, (1, 5)).empty
     assert clean(movielens.interactions)[1].after == 100_000
-    bursts = find_bursts(movielens.interactions, most=20)
+    bursts = find_bursts(movielens.interactions, min_ratings=20)
     assert len(bursts) > 0
     _, ratings, start = bursts.iloc[0]
     times = movielens.interactions.groupby("user_id")["timestamp"].get_group(bursts["user_id"].iloc[0])

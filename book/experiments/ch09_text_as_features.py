@@ -65,9 +65,7 @@ def new_items() -> dict[str, Any]:
     data, encoder = load_movielens(), TextEncoder()
     table, gaps = [], []
     for seed in tqdm(range(5), desc="draws"):
-        train, test = splits.cold_items(data, 0.2, seed=seed)
-        inner, valid = splits.cold_items(train, 0.2, seed=100 + seed)
-        new, inner_new = np.unique(test.item_index), np.unique(valid.item_index)
+        (train, test, new), (inner, valid, inner_new) = cold_item_draw(data, seed)
         reports: dict[str, Report] = {}
         for name, (make, grid) in contenders(encoder).items():
             setting = best_setting(make, grid, inner, valid, candidates=inner_new)
@@ -80,6 +78,13 @@ def new_items() -> dict[str, Any]:
     return {"table": table, "gaps": gaps}
 
 
+def cold_item_draw(data: Dataset, seed: int) -> list[tuple[Dataset, Dataset, np.ndarray]]:
+    """Cold-item split and a second one inside its train, for choosing; each with the indices of its cold items."""
+    train, test = splits.cold_items(data, 0.2, seed=seed)
+    inner, valid = splits.cold_items(train, 0.2, seed=100 + seed)
+    return [(a, b, np.unique(b.item_index)) for a, b in ((train, test), (inner, valid))]
+
+
 def with_interval(report: Report) -> dict[str, float]:
     """Return nDCG and its interval."""
     low, high = report.interval.loc["ndcg"]
@@ -89,10 +94,10 @@ def with_interval(report: Report) -> dict[str, float]:
 @new_items.check
 def _new_items_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
     seed, rows = draw(rng, range(5)), []
-    train, test = splits.cold_items(load_movielens(), 0.2, seed=seed)
+    train, test, new = cold_item_draw(load_movielens(), seed)[0]
     for name, (make, _) in contenders(TextEncoder()).items():
         setting = find(stored["table"], model=name, seed=seed)["setting"]
-        report = evaluate(make(**setting).fit(train), train, test, candidates=np.unique(test.item_index))
+        report = evaluate(make(**setting).fit(train), train, test, candidates=new)
         rows.append({"model": name, "seed": seed, **with_interval(report)})
     yield Row.of(f"draw {seed}", stored["table"], rows, "model", "seed")
 

@@ -25,7 +25,7 @@ from llmrec_lite.language.auc import auc, auc_interval, auc_within
 from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT
 from llmrec_lite.language.lora import LoRALinear
-from llmrec_lite.language.preferences import Preference, Style, item_rate, like_share, preference_split
+from llmrec_lite.language.preferences import Preference, Style, item_positive_rate, preference_split, user_positive_rate
 from llmrec_lite.language.text_models import BiEncoder, Example, TextClassifier
 from llmrec_lite.language.text_recommender import TextRecommender
 from llmrec_lite.language.yes_no import YesNoClassifier
@@ -46,13 +46,13 @@ BASELINES = ("like share", "item rate", "both", "both, earlier ratings only")
 
 
 def earlier_item_rate(data: Dataset, known: Dataset, examples: Sequence[Preference]) -> np.ndarray:
-    """Return `item_rate` from the ratings in `known` that were given before the one asked about in `data`, (n,)."""
+    """Return `item_positive_rate` from the ratings in `known` before the one asked about in `data`, (n,)."""
     times = data.interactions["timestamp"].to_numpy()
     asked = dict(zip(zip(data.user_index, data.item_index, strict=True), times, strict=True))
     rates = []
     for example in examples:
         before = known.interactions["timestamp"].to_numpy() < asked[example.user, example.item]
-        rates.append(item_rate(known.with_interactions(known.interactions[before]), [example])[0])
+        rates.append(item_positive_rate(known.with_interactions(known.interactions[before]), [example])[0])
     return np.array(rates)
 
 
@@ -109,7 +109,7 @@ def few_shot() -> dict[str, Any]:
 
 def _without_text(data: Dataset, known: Dataset, test: Sequence[Preference]) -> dict[tuple[str, int], np.ndarray]:
     """Return what the baselines say of the test, (1, n) each."""
-    simple = [like_share(test)[None], item_rate(known, test)[None]]
+    simple = [user_positive_rate(test)[None], item_positive_rate(known, test)[None]]
     simple.append(expit(logit(simple[0]) + logit(simple[1])))
     simple.append(expit(logit(simple[0]) + logit(earlier_item_rate(data, known, test))))
     return {(name, 0): told for name, told in zip(BASELINES, simple, strict=True)}

@@ -19,7 +19,7 @@ from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.auc import auc, auc_interval, auc_within
 from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT
-from llmrec_lite.language.preferences import Preference, item_rate, like_share, preference_split
+from llmrec_lite.language.preferences import Preference, item_positive_rate, preference_split, user_positive_rate
 from llmrec_lite.language.text_models import Example, TextClassifier
 from llmrec_lite.language.yes_no import YesNoClassifier
 
@@ -135,7 +135,7 @@ def few_shot_gpu() -> dict[str, Any]:
 
 def _both(known: Dataset, test: Sequence[Preference]) -> np.ndarray:
     """Return what the baseline of `few_shot` says that adds the odds of user and item, (n,)."""
-    return expit(logit(like_share(test)) + logit(item_rate(known, test)))
+    return expit(logit(user_positive_rate(test)) + logit(item_positive_rate(known, test)))
 
 
 @few_shot_gpu.check

@@ -16,7 +16,7 @@ from llmrec_lite.language.text_recommender import TextRecommender
 from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES
 from llmrec_lite.meta.cold_start import ColdStartRecommender
 from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, split_users
-from llmrec_lite.meta.user_attention import EpisodeRidge, first_ten, split_histories
+from llmrec_lite.meta.user_attention import EpisodeRidge, split_histories, top_ten_unseen
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import EASE, DenoisingAutoencoder
 from llmrec_lite.stats import mean_interval
@@ -122,7 +122,7 @@ class Histories:
 
     def ndcg(self, scores: np.ndarray) -> np.ndarray:
         """Return for each user nDCG@10 of what was chosen, and of what was liked, (2, users)."""
-        items = first_ten(scores, self.support)
+        items = top_ten_unseen(scores, self.support)
         return np.stack([ndcg_at_k(items, sparse.csr_array(part), 10) for part in (self.query, self.liked)])
 
 

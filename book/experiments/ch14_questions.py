@@ -15,7 +15,7 @@ from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.baselines import FACTORS, QUERY, SHARES, Tasks, paired_interval, ridge, user_rmse
 from llmrec_lite.meta.bayesian_mf import BayesianMF
-from llmrec_lite.meta.cold_start import LIKELIHOOD_WEIGHTS, ColdStartRecommender, of_queries, predict_queries
+from llmrec_lite.meta.cold_start import LIKELIHOOD_WEIGHTS, ColdStartRecommender, gather_queries, predict_queries
 from llmrec_lite.meta.features import item_features
 from llmrec_lite.meta.tasks import Task, age_bands, split_users
 from llmrec_lite.metrics import ndcg_at_k
@@ -130,7 +130,7 @@ def _questioned(orders: Sequence[str]) -> list[dict[str, Any]]:
             elicited = [elicitation(model, task, name, fold) for task in tasks]
             for n in N_QUESTIONS:
                 supports = [answers_to(task, items[:n]) for task, items in zip(tasks, elicited, strict=True)]
-                expected = of_queries(model.predict_ratings(supports)[0], tasks)
+                expected = gather_queries(model.predict_ratings(supports)[0], tasks)
                 off = np.square(expected - np.stack([t.query_y for t in tasks])).mean(1)
                 errors.setdefault((name, n), []).append(off)
                 answered.setdefault((name, n), []).append(np.array([len(y) for _, y in supports], float))
@@ -247,7 +247,7 @@ def group_errors(data: Dataset, vectors: np.ndarray, members: np.ndarray) -> dic
             support = group.item_index[rows], group.ratings[rows]
             for weight in GROUP_WEIGHTS:
                 expected = np.tile(prior.predict([support], weight), (len(judged), 1))
-                off = np.square(of_queries(expected, judged) - np.stack([task.query_y for task in judged]))
+                off = np.square(gather_queries(expected, judged) - np.stack([task.query_y for task in judged]))
                 errors.setdefault((shots, weight), []).append(off.mean(1))
     _, place, times = np.unique(task_ids, return_inverse=True, return_counts=True)
     return {key: np.bincount(place, np.concatenate(found)) / times for key, found in errors.items()}

@@ -18,7 +18,7 @@ from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.baselines import FACTORS, ORDERS, QUERY, SHARES, Predict, Tasks, adapting, each, ridge
 from llmrec_lite.meta.bayesian_mf import BayesianMF, learn_prior, posterior
-from llmrec_lite.meta.cold_start import ColdStartRecommender, of_queries, predict_queries
+from llmrec_lite.meta.cold_start import ColdStartRecommender, gather_queries, predict_queries
 from llmrec_lite.meta.features import RatingNetwork, item_features
 from llmrec_lite.meta.learners import JointTraining
 from llmrec_lite.meta.maml import MAML
@@ -283,7 +283,7 @@ def by_item_index(predict: Predict, places: dict[tuple[object, int], Task]) -> P
 
 def ratings_of(model: ColdStartRecommender) -> Predict:
     """Predict the ratings of the queries by a model."""
-    return lambda tasks: of_queries(
+    return lambda tasks: gather_queries(
         model.predict_ratings([(task.support_x, task.support_y) for task in tasks])[0], tasks
     )
 

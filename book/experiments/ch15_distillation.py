@@ -24,7 +24,7 @@ from llmrec_lite.evaluate import evaluate
 from llmrec_lite.language.auc import auc
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.language.text_recommender import Encoder, TextRecommender, TfidfEncoder
-from llmrec_lite.meta.distill import StaticEncoder, WordPieces, mean_predictions
+from llmrec_lite.meta.distill import StaticEncoder, WordPieceTokenizer, mean_predictions
 from llmrec_lite.metrics import rmse
 from llmrec_lite.recommenders.content import unit_rows
 from llmrec_lite.stats import bootstrap_interval
@@ -104,7 +104,7 @@ def _encoders(texts: Sequence[str], l2: float) -> dict[str, Encoder]:
 
 def _table(dim: int, l2: float, texts: Sequence[str]) -> StaticEncoder:
     """Distill MiniLM into d numbers a token."""
-    tokens = WordPieces(assets.locate("minilm") / "tokenizer.json")
+    tokens = WordPieceTokenizer(assets.locate("minilm") / "tokenizer.json")
     return StaticEncoder(dim, l2=l2).distill(TextEncoder(), tokens, texts)
 
 
@@ -115,7 +115,7 @@ def _new_films(reviews: Sequence[str], seed: int) -> dict[str, Any]:
     new = np.unique(test.item_index)
     old = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(films)), new))
     held, kept = films[old[: len(old) // 10]], films[old[len(old) // 10 :]]
-    teacher, tokens = TextEncoder(), WordPieces(assets.locate("minilm") / "tokenizer.json")
+    teacher, tokens = TextEncoder(), WordPieceTokenizer(assets.locate("minilm") / "tokenizer.json")
 
     def agreement(encoder: Encoder, texts: Sequence[str]) -> float:
         return float(np.corrcoef(_cosines(encoder.encode(list(texts))), _cosines(teacher.encode(list(texts))))[0, 1])

@@ -13,11 +13,10 @@ from scipy import sparse
 from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
-from book.experiments.ch09_text_as_features import L2, best_setting, with_interval
+from book.experiments.ch09_text_as_features import L2, best_setting, cold_item_draw, with_interval
 from book.experiments.ch17_link_prediction import dense_facts
 from book.experiments.common import settings, top10_parts
 from book.experiments.registry import Result, Row, draw, experiment, find
-from llmrec_lite import splits
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.evaluate import Report, compare, evaluate
 from llmrec_lite.knowledge.embedding import KnowledgeEmbedding
@@ -223,9 +222,7 @@ def new_films_facts() -> dict[str, Any]:
     facts, links, encoders = load_film_facts(), link_by_title(data), _film_encoders(data)
     table, gaps = [], []
     for seed in tqdm(range(5), desc="draws"):
-        train, test = splits.cold_items(data, 0.2, seed=seed)
-        inner, valid = splits.cold_items(train, 0.2, seed=100 + seed)
-        new, inner_new = np.unique(test.item_index), np.unique(valid.item_index)
+        (train, test, new), (inner, valid, inner_new) = cold_item_draw(data, seed)
         reports: dict[str, Report] = {}
         for name, one in encoders.items():
             told, whole = [inner, valid], [train, test]
@@ -265,11 +262,11 @@ def _film_encoders(data: Dataset) -> dict[str, Encoder]:
 def _new_films_facts_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
     data = without_twins(load_movielens())
     seed, rows = draw(rng, range(5)), []
-    train, test = splits.cold_items(data, 0.2, seed=seed)
+    train, test, new = cold_item_draw(data, seed)[0]
     for name, one in _film_encoders(data).items():
         if not name.endswith("sentences"):  # which MiniLM would have to read for minutes
             model = TextRecommender(one, **find(stored["table"], model=name, seed=seed)["setting"]).fit(train)
-            report = evaluate(model, train, test, candidates=np.unique(test.item_index))
+            report = evaluate(model, train, test, candidates=new)
             rows.append({"model": name, "seed": seed, **with_interval(report)})
     yield Row.of(f"draw {seed}", stored["table"], rows, "model", "seed")
 

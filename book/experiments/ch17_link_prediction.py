@@ -17,9 +17,9 @@ from llmrec_lite.knowledge.embedding import (
     KnowledgeEmbedding,
     RelationFrequency,
     TailScorer,
-    both_ways,
+    add_inverse_triples,
     link_prediction,
-    summarize,
+    mrr_and_hits,
 )
 from llmrec_lite.knowledge.graph import KnowledgeGraph, load_film_facts, load_triples
 
@@ -53,7 +53,7 @@ def _embedded(name: str, scorer: Any, parts: Any, grid: Mapping[str, Any]) -> tu
     tried = []
     for setting in settings(grid):
         ranks = _predicted(KnowledgeEmbedding(scorer, **setting).fit(train), valid, train)
-        tried.append({**setting, "mrr": summarize(ranks)["mrr"]})
+        tried.append({**setting, "mrr": mrr_and_hits(ranks)["mrr"]})
     best = max(tried, key=lambda row: row["mrr"])
     chosen = {key: best[key] for key in grid}
     models = (KnowledgeEmbedding(scorer, **chosen, seed=seed).fit(train) for seed in range(SEEDS))
@@ -96,7 +96,7 @@ class AnotherRole:
     def fit(self, graph: KnowledgeGraph) -> AnotherRole:
         """Count how often two relations hold of one pair."""
         n = len(graph.relations)
-        facts = pd.DataFrame(both_ways(graph.triples, n), columns=["h", "r", "t"])
+        facts = pd.DataFrame(add_inverse_triples(graph.triples, n), columns=["h", "r", "t"])
         pairs = facts.merge(facts, on=["h", "t"], suffixes=("", "_known"))
         pairs = pairs[pairs["r"] != pairs["r_known"]]
         self.often_ = np.zeros((2 * n, 2 * n), np.float32)
@@ -172,10 +172,10 @@ def _tables(
     known = np.tile([(h, t) in pairs or (t, h) in pairs for h, _, t in test.triples], 2)
     table = []
     for name, runs in ranks.items():
-        measured = pd.DataFrame([summarize(run) for run in runs])
+        measured = pd.DataFrame([mrr_and_hits(run) for run in runs])
         row = {"model": name, "setting": chosen.get(name, {}), **measured.mean()}
-        row["known pairs"] = np.mean([summarize(run[known])["mrr"] for run in runs])
-        row["new pairs"] = np.mean([summarize(run[~known])["mrr"] for run in runs])
+        row["known pairs"] = np.mean([mrr_and_hits(run[known])["mrr"] for run in runs])
+        row["new pairs"] = np.mean([mrr_and_hits(run[~known])["mrr"] for run in runs])
         table.append({**row, "runs": measured["mrr"].tolist()})
     by_relation = [
         {"model": name, "relation": relation, "side": side, "facts": len(part), "mrr": (1 / part["rank"]).mean()}
@@ -183,7 +183,7 @@ def _tables(
         for (relation, side), part in ranks[name][0].groupby(["relation", "side"])
     ]
     twice_table = [
-        {"model": name, **pd.DataFrame([summarize(run) for run in runs]).mean()} for name, runs in again.items()
+        {"model": name, **pd.DataFrame([mrr_and_hits(run) for run in runs]).mean()} for name, runs in again.items()
     ]
     sizes = {"train": len(train), "valid": len(valid), "test": len(test), "entities": len(train.entities)}
     sizes |= {"known pairs": int(known.sum() // 2), "all facts": len(load_triples())}

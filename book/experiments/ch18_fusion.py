@@ -20,6 +20,7 @@ from llmrec_lite.knowledge.graph import film_facts
 from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.language.text_recommender import ConcatEncoder, TextRecommender
+from llmrec_lite.llma.config import LLMAConfig
 from llmrec_lite.llma.fusion import fuse, reciprocal_rank_fusion
 from llmrec_lite.llma.weights import ScoredSplit, learn_weights
 from llmrec_lite.metrics import ndcg_at_k
@@ -42,9 +43,9 @@ def make_parts(data: Dataset) -> dict[str, Any]:
     both = ConcatEncoder([encoder, FactEncoder(facts, data.items["text"].tolist())])
     return {
         "popularity": Popularity(),
-        TEXT: TextRecommender(encoder, l2=3.0),
-        "facts": TextRecommender(FactEncoder(facts, data.items["text"].tolist()), l2=3.0),
-        "text and facts": TextRecommender(both, l2=3.0),
+        TEXT: TextRecommender(encoder, l2=LLMAConfig.text_l2),
+        "facts": TextRecommender(FactEncoder(facts, data.items["text"].tolist()), l2=LLMAConfig.text_l2),
+        "text and facts": TextRecommender(both, l2=LLMAConfig.text_l2),
         CROWD: DenoisingAutoencoder(dropout=0.5, l2=700.0),
         "ALS": ALS(factors=64, alpha=4.0, l2=40.0),
         "autoencoder with facts": FactAutoencoder(facts, weight=50.0, dropout=0.65, l2=300.0),

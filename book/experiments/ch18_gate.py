@@ -19,12 +19,13 @@ from llmrec_lite.evaluate import compare, evaluate
 from llmrec_lite.interface import top_k_unseen
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.language.text_recommender import TextRecommender
+from llmrec_lite.llma.config import LLMAConfig
 from llmrec_lite.llma.fusion import FusedRecommender, fuse
 from llmrec_lite.llma.weights import ScoredSplit, learn_weights
 from llmrec_lite.meta.baselines import ORDERS, SHARES
 from llmrec_lite.meta.cold_start import AUTOENCODERS
 from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, split_users
-from llmrec_lite.meta.user_attention import first_ten, split_histories
+from llmrec_lite.meta.user_attention import list_ndcg, split_histories
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import DenoisingAutoencoder, Popularity
 from llmrec_lite.stats import mean_interval
@@ -72,7 +73,7 @@ def _shares_for_users(orders: Sequence[HistoryOrder]) -> dict[str, Any]:
                 told = [split_histories(part, k, order, min_query=30 - k)[1:] for part in parts[1:]]
                 maps_k = {}
                 for name, some in maps.items():
-                    tried = [_list_ndcg(told[0][0] @ weights, *told[0]).mean() for weights in some]
+                    tried = [list_ndcg(told[0][0] @ weights, *told[0]).mean() for weights in some]
                     maps_k[name] = some[int(np.argmax(tried))]
                 scored = [
                     {name: given @ weights for name, weights in maps_k.items()}
@@ -80,7 +81,7 @@ def _shares_for_users(orders: Sequence[HistoryOrder]) -> dict[str, Any]:
                     for given, _ in told
                 ]
                 grid = [
-                    np.stack([_list_ndcg(fuse_open(scores, pair(a), given), given, rest) for a in SHARE_GRID])
+                    np.stack([list_ndcg(fuse_open(scores, pair(a), given), given, rest) for a in SHARE_GRID])
                     for scores, (given, rest) in zip(scored, told, strict=True)
                 ]
                 place = int(grid[0].mean(1).argmax())
@@ -90,9 +91,9 @@ def _shares_for_users(orders: Sequence[HistoryOrder]) -> dict[str, Any]:
                 given, rest = told[1]
                 if k == max(SHOTS):
                     fixed = place
-                values = {name: _list_ndcg(scores, given, rest) for name, scores in scored[1].items()}
+                values = {name: list_ndcg(scores, given, rest) for name, scores in scored[1].items()}
                 values |= {"a of this K": grid[1][place], "fixed a": grid[1][fixed]}
-                values["three weights of this K"] = _list_ndcg(fuse_open(scored[1], weights, given), given, rest)
+                values["three weights of this K"] = list_ndcg(fuse_open(scored[1], weights, given), given, rest)
                 for name, one in values.items():
                     found.setdefault((order, k, name), []).append(one)
                 for a, one in zip(SHARE_GRID, grid[1], strict=True):
@@ -125,10 +126,6 @@ def fuse_open(scores: Scores, weights: Mapping[str, float], given: np.ndarray) -
     return fuse({name: scores[name] for name in weights}, weights, "zscore", given == 0)
 
 
-def _list_ndcg(scores: np.ndarray, given: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    return ndcg_at_k(first_ten(scores, given), sparse.csr_array(rest), 10)
-
-
 @experiment
 def fused_gate() -> dict[str, Any]:
     """Compare a gate that is learned inside train with the same fusion without one, and with the parts alone.
@@ -143,7 +140,7 @@ def fused_gate() -> dict[str, Any]:
 def _gated(draws: Iterable[int]) -> list[dict[str, Any]]:
     data = load_movielens()
     parts = {
-        TEXT: TextRecommender(TextEncoder(), l2=3.0),
+        TEXT: TextRecommender(TextEncoder(), l2=LLMAConfig.text_l2),
         CROWD: DenoisingAutoencoder(dropout=0.5, l2=700.0),
         "popularity": Popularity(),
     }
@@ -208,7 +205,10 @@ def _shares_for_films(known: Sequence[int]) -> dict[str, Any]:
             most = np.full(data.n_items, np.inf)
             most[np.concatenate(groups)] = n
             train, removed = splits.subsample(data, np.full(data.n_users, np.inf), most, seed=number)
-            models = {TEXT: TextRecommender(encoder, l2=3.0), CROWD: DenoisingAutoencoder(dropout=0.5, l2=700.0)}
+            models = {
+                TEXT: TextRecommender(encoder, l2=LLMAConfig.text_l2),
+                CROWD: DenoisingAutoencoder(dropout=0.5, l2=700.0),
+            }
             scores = {name: model.fit(train).score_indices(everybody) for name, model in models.items()}
             seen, later = train.matrix().toarray() > 0, removed.matrix()
             grid = []

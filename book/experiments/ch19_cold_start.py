@@ -23,8 +23,7 @@ from llmrec_lite.llma.weights import learn_weights
 from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES
 from llmrec_lite.meta.cold_start import ColdStartRecommender
 from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, split_users
-from llmrec_lite.meta.user_attention import first_ten, split_histories
-from llmrec_lite.metrics import ndcg_at_k
+from llmrec_lite.meta.user_attention import list_ndcg, split_histories, top_ten_unseen
 from llmrec_lite.recommenders import Popularity
 from llmrec_lite.stats import mean_interval
 
@@ -122,14 +121,14 @@ def llma_new_users() -> dict[str, Any]:
                 )
                 scores = {}
                 for name in of_k[0]:
-                    tried = [_ndcg(one(valid_support), valid_support, valid_query).mean() for one in of_k[0][name]]
+                    tried = [list_ndcg(one(valid_support), valid_support, valid_query).mean() for one in of_k[0][name]]
                     scores[name] = of_k[1][name][int(np.argmax(tried))](support)
                 supports = [(np.flatnonzero(row), np.full(int(row.sum()), 4.0)) for row in support]
                 scores["chapter 14"] = cold.score_interaction(supports)
                 for name, (some, fitted) in ours.items():
                     scores[name] = some.score_matrix(sparse.csr_array(support), fitted)
                 for name, values in scores.items():
-                    found.setdefault((order, k, name), []).append(_ndcg(values, support, query))
+                    found.setdefault((order, k, name), []).append(list_ndcg(values, support, query))
     table = []
     for (order_, k, name), lists in found.items():
         one, row = np.concatenate(lists), {"order": order_, "k": k, "model": name}
@@ -154,10 +153,6 @@ def _llma_new_users_again(stored: Result, rng: np.random.Generator) -> Iterator[
     both = _others(data, split_users(data, SHARES, seed=0, fold=fold)[2])
     rows = _weights(_cold_start(both, order, film_facts(data))[1], order, fold)
     yield Row.of(f"LLMA's weights, {order}, fold {fold}", stored["weights"], rows, "order", "fold", "k")
-
-
-def _ndcg(scores: np.ndarray, support: np.ndarray, query: np.ndarray) -> np.ndarray:
-    return ndcg_at_k(first_ten(scores, support), sparse.csr_array(query), 10)
 
 
 @experiment
@@ -215,8 +210,8 @@ def _served(people: Sequence[str]) -> Lists:
                 for by, wanted in (("language model", asked), ("genres", fits)):
                     for share in WISHES:
                         one = fuse({"wish": wanted, "rest": rest_of[who]}, {"wish": share, "rest": 1 - share})[None]
-                        shown = first_ten(one, closed)[0]
-                        pair = float(_ndcg(one, closed, rest)[0]), float((fits[shown] > 0).mean())
+                        shown = top_ten_unseen(one, closed)[0]
+                        pair = float(list_ndcg(one, closed, rest)[0]), float((fits[shown] > 0).mean())
                         found.setdefault((who, by, share), []).append(pair)
     return found
 

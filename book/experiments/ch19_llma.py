@@ -137,7 +137,7 @@ def _new_films(seeds: Iterable[int]) -> list[dict[str, Any]]:
         train, test = splits.cold_items(data, 0.2, seed=seed)
         new = np.unique(test.item_index)
         models: dict[str, Any] = {
-            "text": TextRecommender(minilm, l2=3.0).fit(train),
+            "text": TextRecommender(minilm, l2=LLMAConfig.text_l2).fit(train),
             "autoencoder with facts": FactAutoencoder(facts, weight=50.0, dropout=0.65, l2=300.0).fit(train),
             "LLMA": _known(LLMAConfig(), facts, train),
             "without the part text": _known(LLMAConfig(parts=("factors", "autoencoder")), facts, train),

@@ -111,7 +111,9 @@ EXPERIMENTS: dict[str, Experiment] = {}
 
 
 def experiment(function: Callable[[], Result]) -> Experiment:
-    """Register a function as an experiment under its own name."""
+    """Register a function as an experiment under its own name, which no other has."""
+    if (other := EXPERIMENTS.get(function.__name__)) and other.file != Path(inspect.getfile(function)):
+        raise ValueError(f"{other.file.name} has an experiment {function.__name__!r} already; name this one otherwise")
     EXPERIMENTS[function.__name__] = Experiment(function)
     return EXPERIMENTS[function.__name__]
 

@@ -16,12 +16,12 @@ from llmrec_lite.meta.baselines import (
     TEXT,
     Predict,
     adapting,
-    both_errors,
     each,
     item_mean,
     paired_interval,
     ridge,
     shrunk_bias,
+    squared_and_absolute_errors,
     user_errors,
     user_rmse,
 )
@@ -60,7 +60,9 @@ class Study:
             for name, predictors in ways.items():
                 tried = [user_errors(predict, to_choose[k]).mean() for predict in predictors]
                 place = int(np.nanargmin(tried))
-                self.errors.setdefault((order, name, k), []).append(both_errors(predictors[place], tasks[k]))
+                self.errors.setdefault((order, name, k), []).append(
+                    squared_and_absolute_errors(predictors[place], tasks[k])
+                )
                 choice = {"order": order, "model": name, "k": k, "fold": fold, "setting": place}
                 self.chosen.append({**choice, "settings": len(predictors)})
 

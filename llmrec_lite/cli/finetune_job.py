@@ -20,7 +20,7 @@ from llmrec_lite.language.auc import auc, auc_interval
 from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT
 from llmrec_lite.language.lora import load_adapter, read_adapter, save_adapter, trainable_parameters
-from llmrec_lite.language.preferences import item_rate, like_share, preference_split
+from llmrec_lite.language.preferences import item_positive_rate, preference_split, user_positive_rate
 from llmrec_lite.language.pretrained import model_folder, read_json
 from llmrec_lite.language.text_models import Example, TextClassifier
 from llmrec_lite.language.yes_no import YesNoClassifier
@@ -105,7 +105,7 @@ def run_job(
     y, users = [e.label for e in parts[2]], None
     if ratings is not None:
         users = [e.user for e in parts[2]]
-        scores |= {"like share": like_share(parts[2]), "item rate": item_rate(ratings, parts[2])}
+        scores |= {"like share": user_positive_rate(parts[2]), "item rate": item_positive_rate(ratings, parts[2])}
     best, steps = history.best_step, len(history.train_losses)
     metrics: dict[str, Any] = {"steps": steps, "best_step": best, "kept_step": best if config.patience else steps}
     found = {key: (auc(y, p), *auc_interval(y, p, groups=users)) for key, p in scores.items()}

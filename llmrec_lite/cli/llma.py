@@ -13,7 +13,7 @@ from rich.console import Console
 
 from llmrec_lite.cli.lookup import find_user, liked_items
 from llmrec_lite.data import Dataset, interaction_table, load_movielens, read_table
-from llmrec_lite.errors import DataError
+from llmrec_lite.errors import DataError, SettingError
 
 screen = Console()
 
@@ -42,7 +42,7 @@ def fit_command(
     from llmrec_lite.llma.storage import check_target
 
     if items is not None and interactions is None:
-        raise DataError("--items needs --interactions too")
+        raise SettingError("--items needs --interactions too")
     check_target(out)  # before minutes of work
     config = LLMAConfig(encoder="minilm" if text else None, order=order, seed=seed)
     facts = None

@@ -20,7 +20,7 @@ Scorer = Literal["transe", "distmult", "complex"]
 SCORERS = ("transe", "distmult", "complex")
 
 
-class KnowledgeNet(nn.Module):
+class KGEModel(nn.Module):
     """Score facts (h, r, t); relation r read backwards is relation r + n_relations.
 
     - "transe": -|e_h + w_r - e_t| (Bordes et al., NIPS 2013)
@@ -62,7 +62,7 @@ class KnowledgeNet(nn.Module):
         return self.compare(self.query(head, relation), self.entity(tails))
 
 
-def graph_loss(net: KnowledgeNet, facts: Tensor, drawn: Tensor, dropout: float = 0.0) -> Tensor:
+def graph_loss(net: KGEModel, facts: Tensor, negatives: Tensor, dropout: float = 0.0) -> Tensor:
     """Tell the true tail from entities drawn for the whole batch, (n, 3), (m,) -> (): cross-entropy over 1 + m.
 
     The softmax over the entities is that of Lacroix, Usunier and Obozinski, "Canonical Tensor Decomposition for
@@ -70,13 +70,13 @@ def graph_loss(net: KnowledgeNet, facts: Tensor, drawn: Tensor, dropout: float =
     """
     head, relation, tail = facts.T
     query = F.dropout(net.query(head, relation), dropout, net.training)
-    rivals = net.compare(query, net.entity(drawn)).masked_fill(drawn == tail[:, None], -torch.inf)
+    rivals = net.compare(query, net.entity(negatives)).masked_fill(negatives == tail[:, None], -torch.inf)
     e = net.entity(tail)
     true = -(query - e).norm(dim=-1) if net.scorer == "transe" else (query * e).sum(-1)
     return F.cross_entropy(torch.cat([true[:, None], rivals], 1), torch.zeros_like(tail))
 
 
-def both_ways(triples: np.ndarray, n_relations: int) -> np.ndarray:
+def add_inverse_triples(triples: np.ndarray, n_relations: int) -> np.ndarray:
     """Add each fact read backwards, as relation r + n_relations: (n, 3) -> (2 n, 3)."""
     head, relation, tail = triples.T
     return np.concatenate([triples, np.stack([tail, relation + n_relations, head], 1)])
@@ -94,14 +94,14 @@ class KnowledgeEmbedding:
     """Vectors of entities and relations, trained by contrasting true facts, read both ways, with made-up ones.
 
     Args:
-        scorer: see `KnowledgeNet`.
+        scorer: see `KGEModel`.
         dim: length of the vectors.
         learning_rate: of Adam, falling to zero along half a cosine.
         negatives: entities drawn for each step.
         dropout: of the vector that a tail is compared with.
     """
 
-    net_: KnowledgeNet
+    net_: KGEModel
 
     def __init__(
         self,
@@ -126,11 +126,11 @@ class KnowledgeEmbedding:
         if not len(graph):
             raise SettingError("the graph has no fact to learn from")
         device, n_entities = pick_device(self.device), len(graph.entities)
-        facts = torch.from_numpy(both_ways(graph.triples, len(graph.relations)))
+        facts = torch.from_numpy(add_inverse_triples(graph.triples, len(graph.relations)))
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
-            self.net_ = KnowledgeNet(n_entities, len(graph.relations), self.dim, self.scorer).to(device)
+            self.net_ = KGEModel(n_entities, len(graph.relations), self.dim, self.scorer).to(device)
 
             def loss(rows: Tensor) -> Tensor:
                 drawn = torch.randint(n_entities, (self.negatives,), generator=generator).to(device)
@@ -157,7 +157,7 @@ class RelationFrequency:
 
     def fit(self, graph: KnowledgeGraph) -> RelationFrequency:
         """Count."""
-        _, relation, tail = both_ways(graph.triples, len(graph.relations)).T
+        _, relation, tail = add_inverse_triples(graph.triples, len(graph.relations)).T
         self.counts_ = np.zeros((2 * len(graph.relations), len(graph.entities)), np.float32)
         np.add.at(self.counts_, (relation, tail), 1)
         return self
@@ -177,8 +177,8 @@ def link_prediction(model: TailScorer, test: KnowledgeGraph, known: KnowledgeGra
         A row for each question: relation (its name), side ("tail" or "head"), rank (1 is best).
     """
     n = len(test.relations)
-    facts = both_ways(test.triples, n)
-    true = pd.DataFrame(np.concatenate([facts, both_ways(known.triples, n)]), columns=["h", "r", "t"])
+    facts = add_inverse_triples(test.triples, n)
+    true = pd.DataFrame(np.concatenate([facts, add_inverse_triples(known.triples, n)]), columns=["h", "r", "t"])
     answers = true.groupby(["h", "r"])["t"].agg(np.array)
     ranks = np.empty(len(facts))
     for start in range(0, len(facts), 512):
@@ -197,7 +197,7 @@ def filtered_rank(scores: np.ndarray, true: int, answers: np.ndarray) -> float:
     return float(1 + (others > scores[true]).sum() + (others == scores[true]).sum() / 2)
 
 
-def summarize(ranks: pd.DataFrame) -> pd.Series:
+def mrr_and_hits(ranks: pd.DataFrame) -> pd.Series:
     """Return mrr (mean of 1 / rank) and hits@1, 3, 10 of a table of `link_prediction`."""
     rank = ranks["rank"]
     return pd.Series({"mrr": (1 / rank).mean()} | {f"hits@{k}": (rank <= k).mean() for k in (1, 3, 10)})

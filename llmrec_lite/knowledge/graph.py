@@ -121,7 +121,7 @@ def load_film_facts() -> pd.DataFrame:
     return facts.assign(relation=facts["relation"].map(FILM_RELATIONS)).reset_index(drop=True)
 
 
-def inverses(facts: pd.DataFrame) -> pd.DataFrame:
+def inverse_relations(facts: pd.DataFrame) -> pd.DataFrame:
     """Find relations that say the same backwards: relation, inverse, and the share of its facts that are there twice.
 
     One row for each relation, with the relation that mirrors most of it; relations that nothing mirrors have none.

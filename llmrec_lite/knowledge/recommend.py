@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from llmrec_lite.compute import adam_epochs, pick_device, shuffled_batches
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.knowledge.embedding import KnowledgeEmbedding, KnowledgeNet, Scorer, both_ways, graph_loss
+from llmrec_lite.knowledge.embedding import KGEModel, KnowledgeEmbedding, Scorer, add_inverse_triples, graph_loss
 from llmrec_lite.knowledge.graph import KnowledgeGraph, people_and_context
 from llmrec_lite.knowledge.meta_knowledge import sampled_softmax
 from llmrec_lite.recommenders.base import BaseRecommender
@@ -72,7 +72,7 @@ class CKENet(nn.Module):
 
     entity: Tensor  # of each item, (n_items,); -1 where there is none
 
-    def __init__(self, n_users: int, dim: int, dropout: float, entity: Tensor, graph: KnowledgeNet) -> None:
+    def __init__(self, n_users: int, dim: int, dropout: float, entity: Tensor, graph: KGEModel) -> None:
         super().__init__()
         self.user, self.item = nn.Embedding(n_users, dim), nn.Embedding(len(entity), dim)
         self.bias = nn.Embedding(len(entity), 1)
@@ -98,13 +98,13 @@ class CKE(BaseRecommender):
 
     Zhang et al., "Collaborative Knowledge Base Embedding for Recommender Systems", KDD 2016, eq. 9 and 10, without
     their texts and pictures, with a softmax over sixteen items drawn at random in place of pairs, and a scorer of
-    `KnowledgeNet` in place of TransR.
+    `KGEModel` in place of TransR.
 
     Args:
         graph: the facts.
         links: the entity of each item, by raw item id.
         weight: of the loss of the facts; 0 trains no fact, and leaves the entities out.
-        scorer: of the facts, see `KnowledgeNet`.
+        scorer: of the facts, see `KGEModel`.
         dim: length of all vectors.
         learning_rate: of Adam, falling to zero along half a cosine.
         dropout: of the vectors of users and items.
@@ -145,12 +145,12 @@ class CKE(BaseRecommender):
         if not len(users):
             raise SettingError("there is no interaction to learn from")
         entity = self.graph.entities.get_indexer([self.links.get(item, "") for item in train.items["item_id"]])
-        facts = torch.from_numpy(both_ways(self.graph.triples, len(self.graph.relations)))
+        facts = torch.from_numpy(add_inverse_triples(self.graph.triples, len(self.graph.relations)))
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
             known = torch.from_numpy(entity if self.weight else np.full_like(entity, -1))
-            net = KnowledgeNet(len(self.graph.entities), len(self.graph.relations), self.dim, self.scorer)
+            net = KGEModel(len(self.graph.entities), len(self.graph.relations), self.dim, self.scorer)
             nn.init.normal_(net.entity.weight, std=0.1)
             self.net_ = CKENet(train.n_users, self.dim, self.dropout, known, net).to(device)
 

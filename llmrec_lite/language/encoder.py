@@ -57,7 +57,7 @@ Pooling = Literal["mean", "cls", "max"]
 
 
 def pool(states: Tensor, mask: Tensor | None = None, how: Pooling = "mean") -> Tensor:
-    """PooledHistory states of texts (Reimers and Gurevych, "Sentence-BERT", EMNLP 2019): (n, t, d) -> (n, d).
+    """Pooled states of texts (Reimers and Gurevych, "Sentence-BERT", EMNLP 2019): (n, t, d) -> (n, d).
 
     Args:
         states: (n, t, d), one row a token.

@@ -120,7 +120,7 @@ def preference_split(
         seed: of the parts: 70, 10 and 20 of 100 users.
 
     Returns:
-        The ratings of the users of train, for `item_rate`, and the examples of train, validation and test.
+        The ratings of the users of train, for `item_positive_rate`, and the examples of train, validation and test.
     """
     history, last = leave_last_out(dataset, asked)
     if dataset.n_users < 10:
@@ -151,7 +151,7 @@ def augment(examples: Sequence[Preference], seed: int, drop: float = 0.3) -> lis
     return changed
 
 
-def item_rate(train: Dataset, examples: Sequence[Example], strength: float = 5.0) -> np.ndarray:
+def item_positive_rate(train: Dataset, examples: Sequence[Example], strength: float = 5.0) -> np.ndarray:
     """Item baseline: the item's share of likes in train, shrunk to the share of all, (n,) between 0 and 1.
 
     (likes + strength * share of all) / (ratings + strength).
@@ -165,6 +165,6 @@ def item_rate(train: Dataset, examples: Sequence[Example], strength: float = 5.0
     return ((liked + strength * likes.mean()) / (n + strength))[items]
 
 
-def like_share(examples: Sequence[Preference], strength: float = 1.0, prior: float = 0.5) -> np.ndarray:
+def user_positive_rate(examples: Sequence[Preference], strength: float = 1.0, prior: float = 0.5) -> np.ndarray:
     """User baseline: share of likes in the prompt, (liked + strength * prior) / (titles given + strength), (n,)."""
     return np.array([(len(e.liked) + strength * prior) / (len(e.liked) + len(e.disliked) + strength) for e in examples])

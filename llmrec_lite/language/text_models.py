@@ -208,6 +208,7 @@ class _EncoderModel(StackModel):
         self,
         name_or_path: str | Path = "minilm",
         pooling: Pooling = "mean",
+        pretrained: bool = True,
         seed: int = 0,
         max_length: int = 128,
         train: str = "head",
@@ -221,6 +222,13 @@ class _EncoderModel(StackModel):
         pool(torch.zeros(1, 1, 1), how=pooling)  # rejects an unknown way
         self.pooling, self.max_length = pooling, max_length
         self._tokenizer, model = cast(Any, load_encoder(name_or_path))
+        if not pretrained:
+            from transformers import AutoModel
+
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = AutoModel.from_config(model.config).float().eval()
+            model.pooler = None
         if not hasattr(model, "embeddings") or not hasattr(getattr(model, "encoder", None), "layer"):
             raise SettingError(f"{name_or_path} is a {type(model).__name__}; it must be built like BERT, as RoBERTa is")
         most = min(self._tokenizer.model_max_length, model.config.max_position_embeddings)
@@ -323,6 +331,7 @@ class TextClassifier(_EncoderModel):
     Args:
         name_or_path: "minilm", a folder of an encoder built like BERT, or an id of the Hugging Face hub.
         pooling: "mean", "cls" or "max", see `encoder.pool`.
+        pretrained: False takes the same architecture with random weights.
         seed: of all that is random at the start.
         max_length: a text is cut after so many tokens.
         train: what learns besides the head: "head" (nothing), "full" (all), "top<k>" (the upper k layers), "lora" (a

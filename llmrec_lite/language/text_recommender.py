@@ -25,6 +25,15 @@ class Encoder(Protocol):
         ...
 
 
+def encode_described(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
+    """Vectors, (len(texts), d) of the encoder's type; zeros for an empty text, which the encoder is not shown."""
+    described = [i for i, text in enumerate(texts) if text.strip()]
+    some = np.asarray(encoder.encode([texts[i] for i in described]))
+    vectors = np.zeros((len(texts), some.shape[1]), some.dtype)
+    vectors[described] = some
+    return vectors
+
+
 class TfidfEncoder:
     """TF-IDF as an encoder."""
 
@@ -139,11 +148,7 @@ class TextRecommender(FoldInRecommender):
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors, (len(texts), d); zeros for an empty text."""
-        described = [i for i, text in enumerate(texts) if text.strip()]
-        some = np.asarray(self.encoder_.encode([texts[i] for i in described]), dtype=float)
-        vectors = np.zeros((len(texts), some.shape[1]))
-        vectors[described] = some
-        return vectors
+        return encode_described(self.encoder_, texts).astype(float)
 
     def _features(self, vectors: np.ndarray) -> np.ndarray:
         """Vectors as the heads see them: centered, for a profile of length 1 too; zeros for an empty text."""

@@ -141,7 +141,7 @@ class TrainingHistory:
         return len(self.valid_losses) - 1 - int(np.argmin(self.valid_losses)) if self.valid_losses else 0
 
 
-class Learned(nn.Module):
+class TrainingState(nn.Module):
     """State of a model in a checkpoint: what learns, what batches change, and the best weights so far."""
 
     def __init__(self, model: nn.Module, keep_best: bool) -> None:
@@ -192,7 +192,7 @@ def prepared(model: nn.Module, gradient_checkpointing: bool, compiled: bool) -> 
 
 
 @contextmanager
-def event_log(folder: str | None, start: int) -> Iterator[Callable[..., None]]:
+def tensorboard_writer(folder: str | None, start: int) -> Iterator[Callable[..., None]]:
     """Function (step, name=value ...) that writes event files, or does nothing where there is no folder."""
     if folder is None:
         yield lambda step, **values: None
@@ -260,7 +260,7 @@ def train_model(
         raise SettingError(f"patience={config.patience} needs validation examples to see when to stop")
     if config.gradient_checkpointing and not hasattr(model, "gradient_checkpointing"):
         raise SettingError(f"{type(model).__name__} has no attribute gradient_checkpointing; set it to False")
-    learned = Learned(model, config.patience > 0)
+    learned = TrainingState(model, config.patience > 0)
     if not learned.weights:
         raise SettingError("nothing in the model requires grad, so there is nothing to train; choose what learns")
     matrices, vectors = ([p for p in learned.weights.values() if (p.dim() >= 2) == wide] for wide in (True, False))
@@ -276,7 +276,7 @@ def train_model(
                 start, history = found[0], TrainingHistory(**found[1])
         stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
         stack.enter_context(prepared(model, config.gradient_checkpointing, config.compile))
-        log = stack.enter_context(event_log(config.log_dir, start))
+        log = stack.enter_context(tensorboard_writer(config.log_dir, start))
         bar = stack.enter_context(tqdm(initial=start, total=steps, disable=progress is None, desc=progress))
         for step in range(start, steps):
             if 0 < config.patience <= history.waited:  # it had stopped before the restart

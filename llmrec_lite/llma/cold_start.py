@@ -15,7 +15,7 @@ from llmrec_lite.llma.fusion import fuse
 from llmrec_lite.llma.scales import normalize_scores
 from llmrec_lite.llma.weights import ScoredSplit, learn_weights
 from llmrec_lite.meta.cold_start import AUTOENCODERS, MIN_USERS
-from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, rows_of_users
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, nearest_shots, rows_of_users
 from llmrec_lite.meta.user_attention import ColdStartRanker, split_histories
 from llmrec_lite.recommenders.base import FoldInRecommender
 from llmrec_lite.recommenders.linear import DenoisingAutoencoder
@@ -87,8 +87,7 @@ class ColdStartFusion(BaseEstimator):
         scores = np.tile(self.later_[0], (interactions.shape[0], 1)).astype(np.float32)
         if not self.weights_:
             return scores
-        known = np.array(list(self.weights_))
-        nearest = known[np.abs(np.log1p(known) - np.log1p(sizes)[:, None]).argmin(1)]
+        nearest = nearest_shots(list(self.weights_), sizes)
         for k in np.unique(nearest[sizes > 0]):
             rows = np.flatnonzero((nearest == k) & (sizes > 0))
             support, own = interactions[rows], None if users is None else users[rows]

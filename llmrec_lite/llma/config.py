@@ -104,6 +104,16 @@ class ItemKnowledge:
     fact_vectors: np.ndarray
     encoder: Callable[[], Encoder]
 
+    def read(self, texts: Sequence[str]) -> np.ndarray:
+        """Embeddings of texts that need not be the catalog's, (len(texts), d)."""
+        vectors, known = np.asarray(self.encoder().encode(texts)), self.text_vectors
+        if known is not None and vectors.shape[1] != known.shape[1]:
+            raise SettingError(
+                f"the encoder gives {vectors.shape[1]} numbers a text, and the model was fitted with {known.shape[1]}; "
+                "load it with the encoder it was fitted with"
+            )
+        return vectors
+
 
 @dataclass(frozen=True)
 class Part:
@@ -135,7 +145,7 @@ def _text(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> FoldI
         return None
     vectors = np.zeros((len(texts), 1), np.float32) if knowledge.text_vectors is None else knowledge.text_vectors
     facts = FactEncoder(sparse.csr_array(knowledge.fact_vectors), texts)
-    return TextRecommender(ConcatEncoder([CachedEncoder(texts, vectors, knowledge.encoder), facts]), l2=config.text_l2)
+    return TextRecommender(ConcatEncoder([CachedEncoder(texts, vectors, knowledge.read), facts]), l2=config.text_l2)
 
 
 PARTS: dict[str, Part] = {
@@ -148,8 +158,8 @@ PARTS: dict[str, Part] = {
 class CachedEncoder:
     """Embeddings of the catalog's texts, kept; other texts are encoded when they come."""
 
-    def __init__(self, texts: Sequence[str], vectors: np.ndarray, encoder: Callable[[], Encoder]) -> None:
-        self.row, self.vectors, self.encoder = {text: row for row, text in enumerate(texts)}, vectors, encoder
+    def __init__(self, texts: Sequence[str], vectors: np.ndarray, read: Callable[[Sequence[str]], np.ndarray]) -> None:
+        self.row, self.vectors, self.read = {text: row for row, text in enumerate(texts)}, vectors, read
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return (len(texts), d)."""
@@ -157,7 +167,7 @@ class CachedEncoder:
         found = self.vectors[np.maximum(rows, 0)].copy()
         new = np.flatnonzero(rows < 0)
         if len(new):
-            found[new] = self.encoder().encode([texts[int(place)] for place in new])
+            found[new] = self.read([texts[int(place)] for place in new])
         return found
 
 

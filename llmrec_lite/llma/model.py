@@ -15,7 +15,7 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.interface import History, top_k_unseen
 from llmrec_lite.knowledge.graph import genre_facts
-from llmrec_lite.language.text_recommender import Encoder, TextRecommender
+from llmrec_lite.language.text_recommender import Encoder, TextRecommender, encode_described
 from llmrec_lite.llma.cold_start import ColdStartFusion
 from llmrec_lite.llma.config import PARTS, ItemKnowledge, LLMAConfig, truncated_svd
 from llmrec_lite.llma.explain import reasons
@@ -39,7 +39,7 @@ class LLMA(BaseRecommender):
     Args:
         config: settings; the defaults where None.
         facts: (n_items, n_facts) as of `fact_matrix`; the catalog's genres where None.
-        encoder: reads texts in place of the configuration's.
+        encoder: reads texts in place of the configuration's; a saved model needs it again (`load`).
 
     Fitting MovieLens 100K takes less than a minute and 1.6 GB on two cores, once the texts are encoded. Made-up data
     without texts, up to a million interactions, take one to three minutes and up to 1.5 GB (the experiment
@@ -48,6 +48,9 @@ class LLMA(BaseRecommender):
     and time and memory grow with the items. Where users times items are more than `MAX_DENSE_CELLS`, cold start does
     without attention over users. Scores of one user are on one scale; those of two users need not be.
     """
+
+    _own_encoder: Encoder | None = None  # of the configuration, loaded when a text is to be read
+    _lacks_encoder = False
 
     def __init__(
         self,
@@ -85,13 +88,10 @@ class LLMA(BaseRecommender):
     def encode_items(self, train: Dataset) -> Self:
         """Encode the texts and facts of the catalog, the first step of `fit`."""
         texts = train.items["text"].fillna("").tolist()
-        has_text = np.array([bool(text.strip()) for text in texts])
         can_read = self.encoder is not None or self.config_.encoder is not None
         vectors = None
-        if has_text.any() and can_read and "text" in self.config_.parts:
-            encoded = np.asarray(self._encoder().encode([text for text in texts if text.strip()]))
-            vectors = np.zeros((train.n_items, encoded.shape[1]), np.float32)
-            vectors[has_text] = encoded
+        if any(text.strip() for text in texts) and can_read and "text" in self.config_.parts:
+            vectors = encode_described(self._encoder(), texts).astype(np.float32)
         facts = genre_facts(train) if self.facts is None else sparse.csr_array(self.facts)
         if facts.shape[0] != train.n_items:
             raise SettingError(f"there are facts for {facts.shape[0]} items, but the data have {train.n_items}")
@@ -100,13 +100,17 @@ class LLMA(BaseRecommender):
         return self
 
     def _encoder(self) -> Encoder:
-        if self.encoder is None:
+        if self.encoder is not None:
+            return self.encoder
+        if self._lacks_encoder:
+            raise SettingError("this model was fitted with an encoder of yours: LLMA.load(path, encoder=...) takes it")
+        if self._own_encoder is None:
             from llmrec_lite.language.encoder import TextEncoder  # transformers, which a saved model may spare
 
             if self.config_.encoder is None:
                 raise SettingError("this model was fitted without a language model; set config.encoder and fit again")
-            self.encoder = TextEncoder(self.config_.encoder)
-        return self.encoder
+            self._own_encoder = TextEncoder(self.config_.encoder)
+        return self._own_encoder
 
     def make_parts(self, train: Dataset) -> dict[str, FoldInRecommender]:
         """Parts that the data and the settings allow, not fitted yet, once the items are encoded."""
@@ -175,7 +179,7 @@ class LLMA(BaseRecommender):
             raise SettingError("the request is empty; say in a few words what you would like")
         if self.knowledge_.text_vectors is None:
             raise SettingError("this model was fitted without texts, so it cannot answer a request in words")
-        return (self.knowledge_.text_vectors @ np.asarray(self._encoder().encode([text]))[0]).astype(np.float32)
+        return (self.knowledge_.text_vectors @ self.knowledge_.read([text])[0]).astype(np.float32)
 
     def recommend(self, user_ids: Iterable[Hashable], k: int = 10, exclude_seen: bool = True) -> pd.DataFrame:
         """Lists of k items for users given by their raw ids, re-ranked for relevance and diversity.
@@ -264,15 +268,19 @@ class LLMA(BaseRecommender):
         return save(self, Path(path))
 
     @classmethod
-    def load(cls, path: str | Path) -> LLMA:
+    def load(cls, path: str | Path, encoder: Encoder | None = None) -> LLMA:
         """Read a model that `save` has written.
+
+        Args:
+            path: of the folder.
+            encoder: where the model was fitted with one, which is not saved.
 
         Raises:
             ModelFileError: no model, another version, or files that are not what was written.
         """
         from llmrec_lite.llma.storage import load
 
-        return load(cls, Path(path))
+        return load(cls, Path(path), encoder)
 
 
 def rerank(scores: np.ndarray, similarity: np.ndarray, diversity: float, k: int) -> np.ndarray:

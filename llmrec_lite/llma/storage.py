@@ -21,6 +21,7 @@ from scipy import sparse
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import ModelFileError
 from llmrec_lite.files import atomic_folder, damage
+from llmrec_lite.language.text_recommender import Encoder
 from llmrec_lite.llma.cold_start import ColdStartFusion
 from llmrec_lite.llma.config import ItemKnowledge, LLMAConfig
 from llmrec_lite.llma.weights import Gate
@@ -47,6 +48,7 @@ def save(model: Any, path: Path) -> Path:
         "gate": asdict(model.fused_.gate_),
         "cold_start": model.cold_start_.get_state(),
         "parts": list(model.fused_.parts_),
+        "encoder_given": model.encoder is not None or model._lacks_encoder,
     }
     catalog = {
         "items": {column: _plain(train.items[column], column) for column in ITEM_COLUMNS},
@@ -85,15 +87,16 @@ def check_target(path: Path) -> None:
         raise ModelFileError(f"{path} is there already and is no model; name another folder")
 
 
-def load(cls: Any, path: Path) -> Any:
-    """Read a fitted LLMA.
+def load(cls: Any, path: Path, encoder: Encoder | None = None) -> Any:
+    """Read a fitted LLMA; `encoder` is the one it was fitted with, where that is not the configuration's.
 
     Raises:
         ModelFileError: there is no model, it is of another version, or its files are not what was written.
     """
     content = _checked(path)
     try:
-        model = cls(LLMAConfig(**content["config"]))
+        model = cls(LLMAConfig(**content["config"]), encoder=encoder)
+        model._lacks_encoder = encoder is None and content["encoder_given"]
         catalog = json.loads((path / CATALOG).read_text(encoding="utf-8"))
         arrays = load_file(path / ARRAYS)
         train = _dataset(catalog, arrays)

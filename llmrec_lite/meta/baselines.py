@@ -56,7 +56,7 @@ def adapting(learner: MetaLearner, inner_lr: float | None = None, steps: int | N
     return predict
 
 
-def both_errors(predict: Predict, tasks: Tasks) -> np.ndarray:
+def squared_and_absolute_errors(predict: Predict, tasks: Tasks) -> np.ndarray:
     """Mean squared and mean absolute error on each task's query, (2, tasks); predictions are clipped to 1 to 5."""
     errors = np.clip(predict(tasks), 1, 5) - np.stack([task.query_y for task in tasks])
     return np.stack([np.square(errors).mean(1), np.abs(errors).mean(1)])
@@ -64,7 +64,7 @@ def both_errors(predict: Predict, tasks: Tasks) -> np.ndarray:
 
 def user_errors(predict: Predict, tasks: Tasks) -> np.ndarray:
     """Mean squared error on each task's query, (tasks,); predictions are clipped to 1 to 5."""
-    return both_errors(predict, tasks)[0]
+    return squared_and_absolute_errors(predict, tasks)[0]
 
 
 def user_rmse(errors: np.ndarray) -> float:

@@ -13,11 +13,11 @@ from scipy.special import ndtr
 from llmrec_lite.data import LIKED, Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.interface import History, top_k_unseen
-from llmrec_lite.language.text_recommender import Encoder, default_encoder
+from llmrec_lite.language.text_recommender import Encoder, default_encoder, encode_described
 from llmrec_lite.meta.bayesian_mf import BayesianMF
 from llmrec_lite.meta.features import item_features
 from llmrec_lite.meta.learners import Support
-from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, Task, rows_of_users, user_tasks
+from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, Task, nearest_shots, rows_of_users, user_tasks
 from llmrec_lite.meta.user_attention import ColdStartRanker, split_histories
 from llmrec_lite.recommenders import DenoisingAutoencoder
 from llmrec_lite.recommenders.base import BaseRecommender
@@ -99,13 +99,9 @@ class ColdStartRecommender(BaseRecommender):
     def _text_vectors(self, data: Dataset) -> np.ndarray | None:
         """Vectors of the items' texts, zeros where an item has none; None where no item has one."""
         texts = data.items["text"].fillna("").tolist()
-        places = [place for place, text in enumerate(texts) if text.strip()]
-        if not places:
+        if not any(text.strip() for text in texts):
             return None
-        encoded = np.asarray((self.encoder or default_encoder()).encode([texts[place] for place in places]))
-        vectors = np.zeros((len(texts), encoded.shape[1]), encoded.dtype)
-        vectors[places] = encoded
-        return vectors
+        return encode_described(self.encoder or default_encoder(), texts)
 
     def score_new(self, histories: Sequence[History]) -> np.ndarray:
         """Scores of all items for new users, (len(histories), n_items) float32; see `goal`.
@@ -141,8 +137,7 @@ class ColdStartRecommender(BaseRecommender):
         interactions = self._interactions(supports)
         sizes = np.array([len(y) for _, y in supports], dtype=int)
         if self.rankers_:
-            shots = np.array(list(self.rankers_))
-            nearest = shots[np.abs(np.log1p(shots) - np.log1p(sizes)[:, None]).argmin(1)]
+            nearest = nearest_shots(list(self.rankers_), sizes)
             for k in np.unique(nearest[sizes > 0]):
                 rows = (nearest == k) & (sizes > 0)
                 scores[rows] = self.rankers_[k].predict(interactions[rows], None if users is None else users[rows])
@@ -238,9 +233,9 @@ class ColdStartRecommender(BaseRecommender):
 def predict_queries(prior: BayesianMF, tasks: Sequence[Task], likelihood_weight: float = 1.0) -> np.ndarray:
     """Predicted ratings of the queries of tasks of one size, whose inputs are item indices, (tasks, q)."""
     supports = [(task.support_x, task.support_y) for task in tasks]
-    return of_queries(prior.predict(supports, likelihood_weight), tasks)
+    return gather_queries(prior.predict(supports, likelihood_weight), tasks)
 
 
-def of_queries(predicted: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
+def gather_queries(predicted: np.ndarray, tasks: Sequence[Task]) -> np.ndarray:
     """Predictions for the queries out of those for all items, (tasks, n_items) -> (tasks, q)."""
     return np.take_along_axis(predicted, np.stack([task.query_x for task in tasks]), 1)

@@ -42,27 +42,27 @@ class StaticEncoder(BaseEstimator):
     and E0 holds the teacher's vectors of single tokens. Word order and context do not matter, and no network is needed.
 
     Args:
-        dimension: length of a vector; the teacher's directions of most variance are kept.
-        most_tokens: number of tokens, the most frequent in the texts.
+        dim: length of a vector; the teacher's directions of most variance are kept.
+        max_vocab: number of tokens, the most frequent in the texts.
         l2: strength of the ridge.
     """
 
-    def __init__(self, dimension: int = 128, most_tokens: int = 12_000, l2: float = 0.01, seed: int = 0) -> None:
-        if dimension < 1 or most_tokens < 1 or not l2 > 0:
-            raise SettingError(f"need dimension, most_tokens >= 1 and l2 > 0, got {dimension}, {most_tokens}, {l2!r}")
-        self.dimension, self.most_tokens, self.l2, self.seed = dimension, most_tokens, l2, seed
+    def __init__(self, dim: int = 128, max_vocab: int = 12_000, l2: float = 0.01, seed: int = 0) -> None:
+        if dim < 1 or max_vocab < 1 or not l2 > 0:
+            raise SettingError(f"need dim, max_vocab >= 1 and l2 > 0, got {dim}, {max_vocab}, {l2!r}")
+        self.dim, self.max_vocab, self.l2, self.seed = dim, max_vocab, l2, seed
 
     def distill(self, teacher: Encoder, tokens: Tokens, texts: Sequence[str]) -> Self:
-        """Learn the table from the vectors of a teacher (`TextEncoder`) and its tokens (`WordPieces`)."""
+        """Learn the table from the vectors of a teacher (`TextEncoder`) and its tokens (`WordPieceTokenizer`)."""
         texts = [text for text in texts if text.strip()]
         cut = tokens(texts)
         counts = Counter(token for one in cut for token in one)
         if not counts:
             raise SettingError("there is nothing to learn from: no text has a token")
         self.tokens_ = tokens
-        self.vocabulary_ = {token: row for row, (token, _) in enumerate(counts.most_common(self.most_tokens))}
+        self.vocabulary_ = {token: row for row, (token, _) in enumerate(counts.most_common(self.max_vocab))}
         goal = np.asarray(teacher.encode(texts), dtype=np.float64)
-        directions = PCA(min(self.dimension, *goal.shape), random_state=self.seed).fit(goal).components_.T
+        directions = PCA(min(self.dim, *goal.shape), random_state=self.seed).fit(goal).components_.T
         shares = self._shares(cut)
         alone = np.asarray(teacher.encode([token.removeprefix("##") for token in self.vocabulary_]), dtype=np.float64)
         begin = alone @ directions
@@ -73,7 +73,7 @@ class StaticEncoder(BaseEstimator):
         return self
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of length 1, (len(texts), dimension) float32; zeros where no token is known."""
+        """Vectors of length 1, (len(texts), dim) float32; zeros where no token is known."""
         shares = self._shares(self.tokens_(list(texts)))
         return unit_rows(shares @ (self.table_ * self.steps_[:, None])).astype(np.float32)
 
@@ -103,7 +103,7 @@ class StaticEncoder(BaseEstimator):
             raise ModelFileError(f"{path} is not a table of an encoder: {error}; make it anew with save") from error
         if about.get("format") != str(FORMAT):
             raise ModelFileError(f"{path} has the format {about.get('format')!r}, this version reads {FORMAT}")
-        made = cls(dimension=table.shape[1])
+        made = cls(dim=table.shape[1])
         made.table_, made.steps_, made.tokens_ = table, steps, tokens
         made.vocabulary_ = {token: row for row, token in enumerate(json.loads(about["vocabulary"]))}
         return made
@@ -118,7 +118,7 @@ class StaticEncoder(BaseEstimator):
         return sparse.csr_array((values, (rows, columns)), shape=(len(cut), len(self.vocabulary_)))
 
 
-class WordPieces:
+class WordPieceTokenizer:
     """WordPiece tokenizer of a model such as MiniLM, from its `tokenizer.json`, without special tokens."""
 
     def __init__(self, file: str | Path) -> None:

@@ -43,6 +43,12 @@ class Task:
             raise SettingError(f"task {self.task_id!r} has no query, so nothing can be learned about adapting to it")
 
 
+def nearest_shots(shots: Sequence[int], sizes: np.ndarray) -> np.ndarray:
+    """Number of shots that is nearest to each size of a history, as logarithms of 1 + n go, (n,)."""
+    known = np.array(shots)
+    return known[np.abs(np.log1p(known) - np.log1p(sizes)[:, None]).argmin(1)]
+
+
 def split_users(
     dataset: Dataset, shares: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0, fold: int = 0
 ) -> tuple[Dataset, Dataset, Dataset]:

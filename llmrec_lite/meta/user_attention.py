@@ -136,7 +136,7 @@ class UserAttention(BaseEstimator):
     def _learn(self, support: np.ndarray, query: np.ndarray) -> None:
         learn = np.random.default_rng(self.seed).permutation(len(support))[: self.episodes]
         often = np.argsort(-query.sum(0), kind="stable")[: self.popular]
-        signals = torch.from_numpy(self.signals_of(support[learn]))
+        signals = torch.from_numpy(self.similarity_features(support[learn]))
         itself = torch.zeros(signals.shape[:2], dtype=torch.bool)
         itself[torch.arange(len(learn)), torch.from_numpy(learn)] = True
         signals = torch.where(itself[..., None], 0, signals)
@@ -155,7 +155,7 @@ class UserAttention(BaseEstimator):
             self.losses_.append(loss.item())
         self.weights_ = self.weights_.detach()
 
-    def signals_of(self, support: np.ndarray) -> np.ndarray:
+    def similarity_features(self, support: np.ndarray) -> np.ndarray:
         """Similarity of each support to each user, (n, users, 6) float32, in the order of `signals`."""
         size = np.maximum(support.sum(1, keepdims=True), 1)
         items = np.flatnonzero(support.any(0))  # the other columns add nothing, and are most of them
@@ -174,7 +174,7 @@ class UserAttention(BaseEstimator):
 
         `exclude_self` is (n,), the row of each support's own user in `fit`, who is left out; -1 for new users.
         """
-        scores = self.signals_of(support) @ self.weights_.numpy()
+        scores = self.similarity_features(support) @ self.weights_.numpy()
         if exclude_self is not None:
             rows = np.flatnonzero(exclude_self >= 0)
             scores[rows, exclude_self[rows]] = -np.inf
@@ -241,10 +241,10 @@ class ColdStartRanker(BaseEstimator):
         place = int(np.argmin([error for _, error in solved]))
         self.autoencoder_, (self.weights_, _) = autoencoders[place], solved[place]
         base = self.weights_[0] * first + self.weights_[1] * second
-        usual, best = _ndcg(base + self.weights_[2] * thirds[place], valid_support, valid_query), 0.0
+        usual, best = list_ndcg(base + self.weights_[2] * thirds[place], valid_support, valid_query), 0.0
         for autoencoder, third in zip(autoencoders, thirds, strict=True):
             for share in self.shares:
-                gain = _ndcg(base + share * third, valid_support, valid_query) - usual
+                gain = np.nan_to_num(list_ndcg(base + share * third, valid_support, valid_query) - usual)
                 # Many are tried, so that the best of them is taken only where it is clearly better.
                 if gain.mean() > max(best, 2 * gain.std() / len(gain) ** 0.5):
                     best = gain.mean()
@@ -305,10 +305,11 @@ def _least_squares(parts: Sequence[np.ndarray], target: np.ndarray) -> tuple[np.
     return weights, float(np.square(x @ weights - target).sum())
 
 
-def first_ten(scores: np.ndarray, support: np.ndarray) -> np.ndarray:
+def top_ten_unseen(scores: np.ndarray, support: np.ndarray) -> np.ndarray:
     """Rank the ten items of the highest scores that are not in the support, (n, 10)."""
     return top_k_unseen(np.where(support > 0, -np.inf, scores), None, 10)[0]
 
 
-def _ndcg(scores: np.ndarray, support: np.ndarray, query: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(ndcg_at_k(first_ten(scores, support), sparse.csr_array(query), 10))
+def list_ndcg(scores: np.ndarray, support: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """nDCG@10 of each row's list of items that are not in the support, (n,); nan where the query is empty."""
+    return ndcg_at_k(top_ten_unseen(scores, support), sparse.csr_array(query), 10)

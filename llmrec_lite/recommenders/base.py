@@ -1,4 +1,4 @@
-"""The one interface: everything that recommends has `fit` and `score`."""
+"""Base classes of recommenders: `fit`, `score` and `recommend`, and scores of a matrix of interactions."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -135,7 +136,24 @@ def histories_to_sequences(histories: Sequence[History], train: Dataset) -> list
     return [train.items_to_index([entry[0] for entry in history]) for history in ordered]
 
 
-class DecayedBigram(BaseRecommender):
+class _SequenceBased(BaseRecommender):
+    """Recommender whose scores are those of a sequence, of a user of train (`sequences_`) or of a new one."""
+
+    sequences_: list[np.ndarray]
+
+    @abstractmethod
+    def _score_sequences(self, sequences: Sequence[np.ndarray]) -> np.ndarray:
+        """Scores of all items after each sequence of item indices, (len(sequences), n_items) float32."""
+
+    def _score(self, users: np.ndarray) -> np.ndarray:
+        return self._score_sequences([self.sequences_[user] for user in users])
+
+    def score_new(self, histories: Sequence[History]) -> np.ndarray:
+        """Score all items for users who were not in train, (len(histories), n_items) float32."""
+        return self._score_sequences(histories_to_sequences(histories, self._fitted()))
+
+
+class DecayedBigram(_SequenceBased):
     """Count what follows what, within a window of `steps`, and let older items count less.
 
     C[j, i] = sum over all i that come d <= steps positions after j of decay^(d-1), and each row is divided by
@@ -161,13 +179,6 @@ class DecayedBigram(BaseRecommender):
         total = counts.sum(1, keepdims=True)
         self.follows_ = counts / np.where(total > 0, total, 1.0) ** self.normalize
 
-    def _score(self, users: np.ndarray) -> np.ndarray:
-        return self._score_sequences([self.sequences_[user] for user in users])
-
-    def score_new(self, histories: Sequence[History]) -> np.ndarray:
-        """Score all items for users who were not in train, (len(histories), n_items) float32."""
-        return self._score_sequences(histories_to_sequences(histories, self._fitted()))
-
     def _score_sequences(self, sequences: Sequence[np.ndarray]) -> np.ndarray:
         weights = self.decay ** np.arange(self.steps, dtype=np.float32)
         scores = np.zeros((len(sequences), len(self.follows_)), np.float32)
@@ -177,7 +188,7 @@ class DecayedBigram(BaseRecommender):
         return scores
 
 
-class SequenceRecommender(BaseRecommender):
+class SequenceRecommender(_SequenceBased):
     """Train a network that turns a history into a state, and score items by state . embedding + bias.
 
     At every position of every history the next item is classified against others: with loss "bce" from randomly drawn
@@ -268,13 +279,6 @@ class SequenceRecommender(BaseRecommender):
         logits = torch.einsum("md,mnd->mn", states, self.net_.embed(items)) + self.bias_[items]
         is_next = (items == wanted[:, None]).float()
         return F.binary_cross_entropy_with_logits(logits, is_next, reduction="sum") / len(wanted)
-
-    def _score(self, users: np.ndarray) -> np.ndarray:
-        return self._score_sequences([self.sequences_[user] for user in users])
-
-    def score_new(self, histories: Sequence[History]) -> np.ndarray:
-        """Score all items for users who were not in train, (len(histories), n_items) float32."""
-        return self._score_sequences(histories_to_sequences(histories, self._fitted()))
 
     @torch.no_grad()
     def _score_sequences(self, sequences: Sequence[np.ndarray]) -> np.ndarray:

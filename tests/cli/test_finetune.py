@@ -23,7 +23,7 @@ from llmrec_lite.errors import DivergedError, LlmrecError, ModelFileError, OutOf
 from llmrec_lite.language.auc import auc_interval
 from llmrec_lite.language.gpt import GPT, GPTConfig
 from llmrec_lite.language.lora import trainable_parameters
-from llmrec_lite.language.preferences import item_rate, like_share, preference_split
+from llmrec_lite.language.preferences import item_positive_rate, preference_split, user_positive_rate
 from llmrec_lite.language.text_models import Example, TextClassifier
 from llmrec_lite.language.yes_no import YesNoClassifier
 
@@ -131,8 +131,8 @@ def test_likes_of_users_by_an_encoder(llmrec, bert, ratings, tmp_path):
     y, users = [e.label for e in test], [e.user for e in test]
     scores = {
         "fine-tuned": model.predict(test),
-        "like share": like_share(test),
-        "item rate": item_rate(known, test),
+        "like share": user_positive_rate(test),
+        "item rate": item_positive_rate(known, test),
     }
     assert list(found["test"]) == [*scores, "lead over item rate"]
     for name, told in scores.items():

@@ -11,14 +11,14 @@ from sklearn.exceptions import NotFittedError
 from llmrec_lite.errors import SettingError
 from llmrec_lite.knowledge.embedding import (
     SCORERS,
+    KGEModel,
     KnowledgeEmbedding,
-    KnowledgeNet,
     RelationFrequency,
-    both_ways,
+    add_inverse_triples,
     filtered_rank,
     graph_loss,
     link_prediction,
-    summarize,
+    mrr_and_hits,
 )
 from llmrec_lite.knowledge.graph import KnowledgeGraph
 
@@ -36,9 +36,9 @@ def families(n: int = 24, size: int = 4) -> KnowledgeGraph:
     return KnowledgeGraph.from_frame(pd.DataFrame(rows, columns=["head", "relation", "tail"]))
 
 
-def random_net(scorer: str, n: int = 7, relations: int = 2, d: int = 6) -> KnowledgeNet:
+def random_net(scorer: str, n: int = 7, relations: int = 2, d: int = 6) -> KGEModel:
     torch.manual_seed(0)
-    net = KnowledgeNet(n, relations, d, scorer)
+    net = KGEModel(n, relations, d, scorer)
     torch.nn.init.normal_(net.entity.weight)
     torch.nn.init.normal_(net.relation.weight)
     return net
@@ -49,11 +49,11 @@ def random_net(scorer: str, n: int = 7, relations: int = 2, d: int = 6) -> Knowl
 
 def test_scores_by_hand():
     for scorer, expected in (("transe", -np.hypot(1 + 2 - 5, 0 + 1 - 2)), ("distmult", 1 * 2 * 5 + 0 * 1 * 2)):
-        net = KnowledgeNet(2, 1, 2, scorer)
+        net = KGEModel(2, 1, 2, scorer)
         net.entity.weight.data = torch.tensor([[1.0, 0.0], [5.0, 2.0]])
         net.relation.weight.data = torch.tensor([[2.0, 1.0], [0.0, 0.0]])
         assert net(torch.tensor([0]), torch.tensor([0]), torch.tensor([1])).item() == pytest.approx(expected)
-    net = KnowledgeNet(2, 1, 2, "complex")  # one complex number: (1 + 2i)(3 + i) conj(4 + 5i) = 39 + 23i
+    net = KGEModel(2, 1, 2, "complex")  # one complex number: (1 + 2i)(3 + i) conj(4 + 5i) = 39 + 23i
     net.entity.weight.data = torch.tensor([[1.0, 2.0], [4.0, 5.0]])
     net.relation.weight.data = torch.tensor([[3.0, 1.0], [0.0, 0.0]])
     assert net(torch.tensor([0]), torch.tensor([0]), torch.tensor([1])).item() == pytest.approx(39)
@@ -93,14 +93,14 @@ def test_distmult_cannot_tell_directions_and_complex_can():
 
 def test_unknown_scorers_are_refused():
     with pytest.raises(SettingError, match="'rescal'"):
-        KnowledgeNet(3, 1, 4, "rescal")
+        KGEModel(3, 1, 4, "rescal")
     with pytest.raises(SettingError, match="'rescal'"):
         KnowledgeEmbedding("rescal").fit(families())
 
 
 def test_complex_needs_pairs():
     with pytest.raises(SettingError, match="5"):
-        KnowledgeNet(3, 1, 5, "complex")
+        KGEModel(3, 1, 5, "complex")
 
 
 # ---- the loss ----
@@ -119,7 +119,7 @@ def test_the_loss_is_a_softmax_over_the_true_tail_and_those_drawn(scorer):
 
 
 def test_no_gradient_is_lost_where_a_vector_meets_itself():
-    net = KnowledgeNet(3, 1, 4, "transe")
+    net = KGEModel(3, 1, 4, "transe")
     with torch.no_grad():
         net.relation.weight.zero_()
     graph_loss(net, torch.tensor([[1, 0, 1]]), torch.tensor([0, 2])).backward()
@@ -135,8 +135,8 @@ def test_missing_facts_of_families_are_found(scorer):
     model = KnowledgeEmbedding(
         scorer, dim=16, n_epochs=150, learning_rate=0.02, negatives=32, dropout=0.1, batch_size=64
     )
-    found = summarize(link_prediction(model.fit(train), test, train))["mrr"]
-    guessed = summarize(link_prediction(RelationFrequency().fit(train), test, train))["mrr"]
+    found = mrr_and_hits(link_prediction(model.fit(train), test, train))["mrr"]
+    guessed = mrr_and_hits(link_prediction(RelationFrequency().fit(train), test, train))["mrr"]
     assert found > 0.6 > 2 * guessed
     assert model.losses_[-1] < model.losses_[0]
 
@@ -159,7 +159,12 @@ def test_an_unfitted_model_and_an_empty_graph_are_errors():
 
 
 def test_facts_read_both_ways():
-    assert both_ways(np.array([[1, 0, 2], [3, 1, 4]]), 2).tolist() == [[1, 0, 2], [3, 1, 4], [2, 2, 1], [4, 3, 3]]
+    assert add_inverse_triples(np.array([[1, 0, 2], [3, 1, 4]]), 2).tolist() == [
+        [1, 0, 2],
+        [3, 1, 4],
+        [2, 2, 1],
+        [4, 3, 3],
+    ]
 
 
 def test_frequency_counts_tails_and_heads():
@@ -219,7 +224,7 @@ def test_link_prediction_equals_pykeen():
     found = RankBasedEvaluator().evaluate(
         theirs, parts[1].mapped_triples, additional_filter_triples=[parts[0].mapped_triples], use_tqdm=False
     )
-    measured = summarize(link_prediction(ours, test, train))
+    measured = mrr_and_hits(link_prediction(ours, test, train))
     assert measured["mrr"] == pytest.approx(found.get_metric("both.realistic.inverse_harmonic_mean_rank"), abs=1e-6)
     for k in (1, 3, 10):
         assert measured[f"hits@{k}"] == pytest.approx(found.get_metric(f"both.realistic.hits_at_{k}"), abs=1e-6)
@@ -232,7 +237,7 @@ def test_link_prediction_names_the_questions():
     assert len(ranks) == 2 * len(test)
     assert set(ranks["relation"]) <= {"parent", "sibling"}
     assert (ranks["side"] == "head").sum() == len(test)
-    assert summarize(pd.DataFrame({"rank": [1, 2, 10, 20]})).round(4).to_dict() == {
+    assert mrr_and_hits(pd.DataFrame({"rank": [1, 2, 10, 20]})).round(4).to_dict() == {
         "mrr": round((1 + 0.5 + 0.1 + 0.05) / 4, 4),
         "hits@1": 0.25,
         "hits@3": 0.5,
@@ -242,7 +247,7 @@ def test_link_prediction_names_the_questions():
 
 @pytest.mark.parametrize("d", [4, 64])
 def test_vectors_start_with_length_one(d):
-    net = KnowledgeNet(2000, 2000, d, "distmult")
+    net = KGEModel(2000, 2000, d, "distmult")
     for table in (net.entity, net.relation):
         assert table.weight.std().item() == pytest.approx(d**-0.5, rel=0.05)
 

@@ -13,7 +13,7 @@ from llmrec_lite.knowledge.graph import (
     KnowledgeGraph,
     fact_matrix,
     fact_sentences,
-    inverses,
+    inverse_relations,
     load_film_facts,
     load_triples,
     people_and_context,
@@ -110,7 +110,7 @@ def test_a_split_needs_a_fraction(fraction):
 def test_inverses_are_found():
     back = FACTS[FACTS["relation"] == "director"].rename(columns={"head": "tail", "tail": "head"})
     both = pd.concat([FACTS, back.assign(relation="directed").head(2)], ignore_index=True)
-    table = inverses(both).set_index("relation")
+    table = inverse_relations(both).set_index("relation")
     assert table.loc["director", "inverse"] == "directed"
     assert table.loc["director", "share"] == pytest.approx(2 / 3)
     assert table.loc["directed", "share"] == 1
@@ -202,8 +202,8 @@ def test_without_people_times_and_links():
 def test_the_real_graph():
     triples, facts = load_triples(), load_film_facts()
     assert len(triples) == 91_631
-    table = inverses(triples).set_index("relation")
+    table = inverse_relations(triples).set_index("relation")
     assert table.loc["film.director.film", "inverse"] == "film.film.directed_by"
     assert (table["share"] == 1).sum() == 18
     assert set(facts["relation"]) == set(FILM_RELATIONS.values())
-    assert not (inverses(facts)["share"] > 0.05).any()
+    assert not (inverse_relations(facts)["share"] > 0.05).any()

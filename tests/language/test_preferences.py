@@ -12,10 +12,10 @@ from llmrec_lite.language.preferences import (
     Preference,
     augment,
     describe,
-    item_rate,
-    like_share,
+    item_positive_rate,
     preference_examples,
     preference_split,
+    user_positive_rate,
 )
 
 ITEMS = pd.DataFrame(
@@ -146,23 +146,25 @@ def test_augmentation_shuffles_and_drops_and_keeps_the_label():
 def test_item_rate_by_hand(data):
     examples = preference_examples(data, data)
     # Likes are 4 of 8. Item 2 (Casino) has one like of two, item 3 (Dune) none of one.
-    rates = item_rate(data, examples, strength=4.0)
+    rates = item_positive_rate(data, examples, strength=4.0)
     assert rates[2] == pytest.approx((1 + 2) / (2 + 4))
     assert rates[5] == pytest.approx((0 + 2) / (1 + 4))
     assert rates[0] == pytest.approx((1 + 2) / (2 + 4))
-    unseen = item_rate(part(data, [0, 1]), examples[3:4])
+    unseen = item_positive_rate(part(data, [0, 1]), examples[3:4])
     assert unseen == pytest.approx(0.5)
     from llmrec_lite.language.text_models import Example
 
     with pytest.raises(SettingError):
-        item_rate(data, [Example("red")])
+        item_positive_rate(data, [Example("red")])
 
 
 def test_like_share_by_hand(data):
     (example,) = preference_examples(part(data, [0, 1, 5]), part(data, [2]))
-    assert like_share([example]) == pytest.approx((1 + 0.5) / 4)
-    assert like_share([example], strength=0) == pytest.approx(1 / 3)
-    assert like_share(preference_examples(part(data, [3]), part(data, [2]), most=0), prior=0.6) == pytest.approx(0.6)
+    assert user_positive_rate([example]) == pytest.approx((1 + 0.5) / 4)
+    assert user_positive_rate([example], strength=0) == pytest.approx(1 / 3)
+    assert user_positive_rate(
+        preference_examples(part(data, [3]), part(data, [2]), most=0), prior=0.6
+    ) == pytest.approx(0.6)
 
 
 # ---- the split into people ----

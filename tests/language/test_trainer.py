@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from book.experiments import ch10_gpu
-from llmrec_lite.language.trainer import Learned, TrainingHistory, cosine_schedule, prepared
+from llmrec_lite.language.trainer import TrainingHistory, TrainingState, cosine_schedule, prepared
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -57,7 +57,7 @@ def test_the_history_as_a_table():
 def test_only_the_best_weights_come_back():
     model = nn.Linear(2, 1)
     model.bias.requires_grad_(False)
-    learned = Learned(model, keep_best=True)
+    learned = TrainingState(model, keep_best=True)
     nn.init.zeros_(model.weight)
     learned.keep()
     nn.init.ones_(model.weight)

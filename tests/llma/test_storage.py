@@ -8,7 +8,7 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from llmrec_lite import files
-from llmrec_lite.errors import ModelFileError
+from llmrec_lite.errors import ModelFileError, SettingError
 from llmrec_lite.files import file_sha256
 from llmrec_lite.llma import LLMA, storage
 
@@ -27,8 +27,7 @@ def _sign(folder):
 
 
 def test_a_loaded_model_says_the_same(fitted, folder, reads_kinds):
-    loaded = LLMA.load(folder)
-    loaded.encoder = reads_kinds()
+    loaded = LLMA.load(folder, encoder=reads_kinds())
     np.testing.assert_allclose(loaded.score_indices(range(120)), fitted.score_indices(range(120)), atol=1e-6)
     np.testing.assert_allclose(loaded.score_new([HISTORY])[0], fitted.score_new([HISTORY])[0], atol=1e-5)
     np.testing.assert_allclose(loaded.score_items(["A war film"]), fitted.score_items(["A war film"]), atol=1e-5)
@@ -37,6 +36,19 @@ def test_a_loaded_model_says_the_same(fitted, folder, reads_kinds):
         assert ours["item_id"].tolist() == theirs["item_id"].tolist()
         assert ours["reason"].tolist() == theirs["reason"].tolist()
     assert loaded.config_ == fitted.config_
+
+
+def test_texts_are_read_by_the_encoder_of_the_fit_or_not_at_all(folder, tmp_path):
+    class Other:
+        def encode(self, texts):
+            return np.ones((len(texts), 2), np.float32)
+
+    for path in (folder, LLMA.load(folder).save(tmp_path / "again")):
+        with pytest.raises(SettingError, match="encoder"):
+            LLMA.load(path).score_request("love")
+        for question in (lambda m: m.score_request("love"), lambda m: m.score_items(["A war film"])):
+            with pytest.raises(SettingError, match="encoder"):
+                question(LLMA.load(path, encoder=Other()))
 
 
 def test_a_loaded_model_can_be_saved_again(folder, tmp_path):

@@ -6,12 +6,12 @@ from sklearn.linear_model import Ridge
 
 from llmrec_lite.meta.baselines import (
     adapting,
-    both_errors,
     each,
     item_mean,
     paired_interval,
     ridge,
     shrunk_bias,
+    squared_and_absolute_errors,
     user_errors,
     user_rmse,
 )
@@ -91,4 +91,4 @@ def test_intervals_hold_what_is_there_and_zero_where_nothing_is():
 
 def test_absolute_errors_stand_beside_the_squared_ones():
     one = Task(np.zeros((0, 2)), np.zeros(0), np.array([[9, 0], [2, 0]], np.float32), np.array([5, 4], np.float32))
-    np.testing.assert_allclose(both_errors(each(item_mean), [one]), [[2.0], [1.0]])
+    np.testing.assert_allclose(squared_and_absolute_errors(each(item_mean), [one]), [[2.0], [1.0]])

@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 
 from llmrec_lite import assets
 from llmrec_lite.errors import ModelFileError, SettingError
-from llmrec_lite.meta.distill import StaticEncoder, WordPieces, mean_predictions
+from llmrec_lite.meta.distill import StaticEncoder, WordPieceTokenizer, mean_predictions
 
 WORDS = ["red", "blue", "dress", "shirt", "warm", "cold", "film", "space"]
 
@@ -87,7 +87,7 @@ def test_rare_tokens_are_left_out_and_unknown_ones_ignored(texts):
     teacher.table = np.vstack([teacher.table, np.ones(6)])
     WORDS.append("unusual")
     try:
-        student = StaticEncoder(4, most_tokens=8).distill(teacher, words, texts)
+        student = StaticEncoder(4, max_vocab=8).distill(teacher, words, texts)
     finally:
         WORDS.remove("unusual")
     assert "unusual" not in student.vocabulary_
@@ -144,7 +144,7 @@ def test_size_counts_a_byte_an_entry(texts):
     assert student.size == 8 * 5 + 4 * 8 + len(json.dumps(list(student.vocabulary_)))
 
 
-@pytest.mark.parametrize("options", [{"dimension": 0}, {"most_tokens": 0}, {"l2": 0}])
+@pytest.mark.parametrize("options", [{"dimension": 0}, {"max_vocab": 0}, {"l2": 0}])
 def test_bad_settings(options):
     with pytest.raises(SettingError, match=next(iter(options))):
         StaticEncoder(**options)
@@ -170,7 +170,7 @@ def test_means_of_predictions():
 
 @pytest.mark.data
 def test_the_pieces_that_minilm_reads():
-    pieces = WordPieces(assets.locate("minilm") / "tokenizer.json")
+    pieces = WordPieceTokenizer(assets.locate("minilm") / "tokenizer.json")
     assert pieces(["Uncomfortably WARM dress", "生 film"])[0][-2:] == ["warm", "dress"]
     assert pieces(["Uncomfortably"])[0][0] == "uncomfortably"[: len(pieces(["Uncomfortably"])[0][0])]
     assert "[CLS]" not in pieces(["dress"])[0]

@@ -26,7 +26,7 @@ ESTIMATORS = [
     (EpisodeRidge(2.0), {"l2": 2.0}),
     (UserAttention(popular=7), {"popular": 7, "steps": 60}),
     (MultiTask(["binary"], "experts", experts=2), {"kinds": ["binary"], "sharing": "experts", "experts": 2}),
-    (StaticEncoder(32), {"dimension": 32, "l2": 0.01}),
+    (StaticEncoder(32), {"dim": 32, "l2": 0.01}),
 ]
 
 

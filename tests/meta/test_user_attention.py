@@ -74,7 +74,7 @@ def test_signals_by_hand():
     # Chosen in all: films 0 and 1 by the first, 1, 2 and 3 by the second; counts 1, 2, 1, 1 of two people.
     rarity = np.log(2 / (1 + np.array([1, 2, 1, 1])))
     new = np.array([[1, 1, 0, 0]], np.float32)
-    first, second = attention.signals_of(new)[0]
+    first, second = attention.similarity_features(new)[0]
     np.testing.assert_allclose(first, [np.log(3), 1, (rarity[0] + rarity[1]) / 2, 0.5, log_2, 0], rtol=1e-5)
     np.testing.assert_allclose(second, [log_2, 0.5, rarity[1] / 2, 0.5, np.log(3), 0], rtol=1e-5)
     assert len(UserAttention.signals) == 6
@@ -112,7 +112,7 @@ def test_the_first_loss_leaves_out_each_user_themselves():
     attention = UserAttention(steps=1, popular=30)
     attention.fit(support, query)
     start = torch.tensor([1.0, 0, 0, 0, -0.5, 0])
-    scores = torch.from_numpy(attention.signals_of(support)) @ start
+    scores = torch.from_numpy(attention.similarity_features(support)) @ start
     scores.fill_diagonal_(-torch.inf)
     predicted = torch.softmax(scores, 1).numpy() @ query
     wanted = (np.square(predicted - query) * (support == 0)).sum(1).mean()
