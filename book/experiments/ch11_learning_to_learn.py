@@ -44,7 +44,7 @@ def adaptation() -> dict[str, Any]:
         train, valid, test = split_users(data, SHARES, fold=fold)
         features = item_features(train, vectors, seed=fold)
         joint = trained_jointly(train, valid, features, fold)
-        untrained = JointTraining(RatingNetwork(features.shape[1], seed=fold))
+        untrained = JointTraining(RatingNetwork(features.shape[1], seed=fold)).initialize()
         for order in ORDERS:
             study.judge(contenders(joint, untrained), valid, test, features, order, fold)
     table = study.table("item mean", "shrunk bias", "untrained network + fine-tuning")

@@ -77,7 +77,7 @@ def meta_learning() -> dict[str, Any]:
         joint = [trained_jointly(train, valid, features, fold, rate, 3) for rate in (3e-3, 1e-3)]
         cost = {"order": "time", "fold": fold, "inner_steps": 0}
         costs.append({**cost, "model": "joint training", "seconds": (time.perf_counter() - began) / 2})
-        predictors = contenders(joint[0], JointTraining(network))
+        predictors = contenders(joint[0], JointTraining(network).initialize())
         tuned = [adapting(one, *setting) for one in joint for setting in FINE_TUNING]
         for order in ORDERS:
             to_learn, to_stop = (_with_support(part, order, features, fold) for part in (train, valid))
@@ -96,7 +96,7 @@ def meta_learning() -> dict[str, Any]:
                 to_choose, to_judge = (
                     nested_tasks(part, SHOTS, QUERY, 0, order, features)[10] for part in (valid, test)
                 )
-                trained |= {"untrained": [JointTraining(network)], "joint training": list(joint)}
+                trained |= {"untrained": [JointTraining(network).initialize()], "joint training": list(joint)}
                 for name, learners in trained.items():
                     lowest = [_path(one, to_choose).mean(1).min() for one in learners]
                     curves.setdefault(name, []).append(_path(learners[int(np.argmin(lowest))], to_judge))

@@ -122,7 +122,7 @@ def cold_start() -> dict[str, Any]:
         seed = 5 * deal + fold
         features = item_features(train, vectors, seed=seed)
         joint = [trained_jointly(train, valid, features, seed, rate, 3) for rate in (3e-3, 1e-3)]
-        predictors = contenders(joint[0], JointTraining(RatingNetwork(features.shape[1], seed=seed)))
+        predictors = contenders(joint[0], JointTraining(RatingNetwork(features.shape[1], seed=seed)).initialize())
         tuned = [adapting(one, *setting) for one in joint for setting in FINE_TUNING]
         for order in ORDERS:
             prior = _learned_prior(train, valid, test, order, seed)
