@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from book.experiments import registry
+from llmrec_lite.errors import LlmrecError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Names = Annotated[list[str] | None, typer.Argument(help="Experiments; see `list`.")]
@@ -41,7 +42,7 @@ def run(names: Names = None, every: All = False) -> None:
         try:
             print(registry.run(name), flush=True)
         except Exception as error:
-            if not every:
+            if not every and not isinstance(error, LlmrecError):
                 raise
             print(f"{name}: {error}", file=sys.stderr)  # the others are not to be lost for one
             failed.append(name)

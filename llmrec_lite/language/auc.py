@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from llmrec_lite.errors import SettingError
 from llmrec_lite.stats import bootstrap_interval
@@ -24,7 +23,8 @@ def auc(labels: Numbers, scores: Numbers) -> float:
         scores: (n,) or (runs, n), of which it is the mean over runs.
     """
     y, rows = _checked(labels, scores)
-    return float(np.mean([roc_auc_score(y, row) for row in rows]))
+    once = np.ones((1, len(y)))  # each example counts once
+    return float(np.mean([_weighted(y, row, once) for row in rows]))
 
 
 def auc_within(labels: Numbers, scores: Numbers, groups: Numbers) -> float:
