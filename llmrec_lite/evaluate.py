@@ -110,20 +110,20 @@ def evaluate(
     _check_shared(train, test)
     relevant, seen = test.matrix(), train.matrix()
     users = np.flatnonzero(np.diff(relevant.indptr))
-    # top_k_unseen breaks ties by position, so the positions are shuffled, or only candidates are given one.
-    order = np.arange(train.n_items) if candidates is None else np.unique(candidates)
-    if not order.size or order[0] < 0 or order[-1] >= train.n_items:
+    allowed = np.arange(train.n_items) if candidates is None else np.unique(candidates)
+    if not allowed.size or allowed[0] < 0 or allowed[-1] >= train.n_items:
         raise SettingError(f"candidates must be some of the item indices 0..{train.n_items - 1}, not {candidates!r}")
-    if ties == "random":
-        order = np.random.default_rng(seed).permutation(order)
+    places = np.argsort(np.random.default_rng(seed).permutation(len(allowed))) if ties == "random" else None
     lists, ids = [], train.users["user_id"].to_numpy()
     for start in range(0, len(users), batch_size):
         some = users[start : start + batch_size]
-        scores = np.array(model.score(ids[some]), dtype=np.float32)
-        known = seen[some].tocoo()
-        scores[known.row, known.col] = -np.inf
-        best, _ = top_k_unseen(scores[:, order], None, k)
-        lists.append(np.where(best >= 0, order[best], -1))
+        scores, known = np.asarray(model.score(ids[some]), dtype=np.float32), seen[some]
+        if candidates is None:
+            best, _ = top_k_unseen(scores, known, k, places)
+        else:
+            best, _ = top_k_unseen(scores[:, allowed], known[:, allowed], k, places)
+            best = np.where(best >= 0, allowed[best], -1)
+        lists.append(best)
     ranked = np.concatenate(lists)
     hits, n_relevant = metrics.hits_at_k(ranked, relevant[users], k)
     values = {m: f.on_hits(hits, n_relevant, k) for m, f in metrics.RANKING_METRICS.items()}  # type: ignore[attr-defined]

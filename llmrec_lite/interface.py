@@ -43,16 +43,18 @@ class RatingPredictor(Protocol):
         ...
 
 
-def top_k_unseen(scores: np.ndarray, seen: sparse.csr_array | None, k: int) -> tuple[np.ndarray, np.ndarray]:
+def top_k_unseen(
+    scores: np.ndarray, seen: sparse.csr_array | None, k: int, places: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices and scores of the k best items of every row that the row's user has not seen, both (n, k), best first.
 
     Args:
         scores: (n, n_items); -inf and nan exclude an item. Not changed.
         seen: (n, n_items) sparse, or None to exclude nothing.
         k: at least 1.
+        places: (n_items,) by which equal scores are ordered; item indices where None.
 
-    Equal scores go by item index, so that a list does not depend on the sorting routine. Where candidates run out, item
-    is -1 and score -inf.
+    A list never depends on the sorting routine. Where candidates run out, item is -1 and score -inf.
     """
     if k < 1:
         raise SettingError(f"k must be at least 1, not {k}")
@@ -73,7 +75,7 @@ def top_k_unseen(scores: np.ndarray, seen: sparse.csr_array | None, k: int) -> t
     lowest = np.finfo(np.float32).min  # above -inf: what is excluded stays out where candidates run out
     rows, items = np.divmod(np.flatnonzero(dealt >= np.maximum(border, lowest)[:, None]), dealt.shape[1])
     values = dealt[rows, items]
-    order = np.lexsort((items, -values, rows))
+    order = np.lexsort((items if places is None else places[items], -values, rows))
     rows, items, values = rows[order], items[order], values[order]
     place = np.arange(len(rows)) - np.searchsorted(rows, rows)
     rows, items, values, place = (a[place < k] for a in (rows, items, values, place))

@@ -66,3 +66,9 @@ def test_top_k_of_no_users_is_an_empty_list():
 def test_top_k_rejects_a_k_below_one(k):
     with pytest.raises(SettingError, match=f"{k}"):
         top_k_unseen(np.ones((1, 2)), None, k)
+
+
+def test_equal_scores_go_by_places_where_these_are_given():
+    scores = np.array([[1.0, 2.0, 2.0, 2.0], [3.0, 3.0, 3.0, 0.0]])
+    items, _ = top_k_unseen(scores, None, 2, places=np.array([3, 2, 0, 1]))
+    assert items.tolist() == [[2, 3], [2, 1]]
