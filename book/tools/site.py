@@ -120,9 +120,9 @@ def _one_build_at_a_time() -> Iterator[None]:
         lock.release()
 
 
-def _run_jupyter_book(root: Path, executed: Path) -> tuple[int, str]:
-    """Execute the chapters and run jupyter-book; show its output as it comes, return its exit status and output."""
-    environment = {
+def build_environment(executed: Path) -> dict[str, str]:
+    """Environment variables of the processes that execute the chapters and write the pages."""
+    return {
         "OMP_NUM_THREADS": "1",  # chapters run side by side, and results must not depend on how many cores there are
         **os.environ,
         "LLMREC_EXECUTED": str(executed),
@@ -131,6 +131,11 @@ def _run_jupyter_book(root: Path, executed: Path) -> tuple[int, str]:
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _run_jupyter_book(root: Path, executed: Path) -> tuple[int, str]:
+    """Execute the chapters and run jupyter-book; show its output as it comes, return its exit status and output."""
+    environment = build_environment(executed)
     subprocess.run([sys.executable, "-m", "book.tools.execute", str(root), str(executed)], env=environment, check=True)
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "."]
     command += ["--toc", "book/_toc.yml", "-W", "-n", "--keep-going"]

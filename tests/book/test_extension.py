@@ -74,17 +74,5 @@ def test_the_table_has_a_row_a_result():
 
 def test_a_build_can_import_the_experiments(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
-    found = {}
-
-    class Popen:
-        stdout = ()
-
-        def __init__(self, command, env, **options):
-            found.update(env)
-
-        def wait(self):
-            return 0
-
-    monkeypatch.setattr(site.subprocess, "Popen", Popen)
-    site._run_jupyter_book(tmp_path, tmp_path)
-    assert found["PYTHONPATH"].split(site.os.pathsep) == [str(ROOT), "elsewhere"]
+    environment = site.build_environment(tmp_path)
+    assert environment["PYTHONPATH"].split(site.os.pathsep) == [str(ROOT), "elsewhere"]

@@ -144,7 +144,7 @@ def test_size_counts_a_byte_an_entry(texts):
     assert student.size == 8 * 5 + 4 * 8 + len(json.dumps(list(student.vocabulary_)))
 
 
-@pytest.mark.parametrize("options", [{"dimension": 0}, {"max_vocab": 0}, {"l2": 0}])
+@pytest.mark.parametrize("options", [{"dim": 0}, {"max_vocab": 0}, {"l2": 0}])
 def test_bad_settings(options):
     with pytest.raises(SettingError, match=next(iter(options))):
         StaticEncoder(**options)
