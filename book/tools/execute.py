@@ -65,5 +65,6 @@ def execute(root: Path, folder: Path, workers: int = WORKERS) -> Iterator[tuple[
 
 
 if __name__ == "__main__":
-    for notebook, time in execute(*map(Path, sys.argv[1:])):
+    checkout, remembered = map(Path, sys.argv[1:])
+    for notebook, time in execute(checkout, remembered):
         print(f"{notebook.name}: {'failed' if time is None else f'{time:.0f} s'}", flush=True)
