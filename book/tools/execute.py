@@ -1,7 +1,6 @@
 """Execute the chapters that are not remembered yet, two at a time: ``python -m book.tools.execute ROOT CACHE``.
 
-Jupyter Book executes one chapter after the other. Two chapters side by side, on one core each, take about half the
-time, for most of what a chapter does does not become faster on a second core.
+Jupyter Book executes one chapter after the other; here two run side by side, with one thread each.
 """
 
 import contextlib
@@ -18,11 +17,11 @@ from jupyter_cache.executors.utils import single_nb_execution
 from nbclient.exceptions import DeadKernelError
 from sphinx_external_toc.parsing import parse_toc_yaml
 
-WORKERS = 2  # a chapter takes up to three gigabytes
+WORKERS = 2  # each holds its data and models in memory
 
 
 def unknown_chapters(root: Path, folder: Path) -> list[Path]:
-    """Notebooks of the table of contents that a cache does not hold; the last, which are the longest, first."""
+    """Notebooks of the table of contents that a cache does not hold, the last first."""
     cache = get_cache(str(folder))
     files = [root / f"{document}.ipynb" for document in parse_toc_yaml(root / "book" / "_toc.yml")]
     found = []

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 
@@ -256,3 +257,14 @@ def test_every_experiment_but_those_for_graphics_cards_has_a_check(own):
 def test_stored_numbers_are_computed_again(own, name):
     assert len(own["rows"][name]) == 2
     assert max(own["rows"][name]) <= registry.TOLERANCE
+
+
+def test_two_files_cannot_have_an_experiment_of_one_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "EXPERIMENTS", {})
+    text = "from book.experiments.registry import experiment\n@experiment\ndef twin():\n    return {}\n"
+    for name in ("ch98_one.py", "ch99_two.py"):
+        (tmp_path / name).write_text(text)
+    runpy.run_path(str(tmp_path / "ch98_one.py"))
+    runpy.run_path(str(tmp_path / "ch98_one.py"))  # the same file once more is no other experiment
+    with pytest.raises(ValueError, match=r"ch98_one\.py.*twin"):
+        runpy.run_path(str(tmp_path / "ch99_two.py"))
