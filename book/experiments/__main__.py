@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 from book.experiments import registry
 from llmrec_lite.errors import LlmrecError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Names = Annotated[list[str] | None, typer.Argument(help="Experiments; see `list`.")]
+WORKERS = 2  # checks at a time; each holds its data and models in memory
 All = Annotated[bool, typer.Option("--all", help="Every experiment.")]
 
 
@@ -51,6 +58,36 @@ def run(names: Names = None, every: All = False) -> None:
         raise typer.Exit(2)
 
 
+Checked = tuple[registry.Status, str, str, float]
+
+
+def _checked(name: str, seed: int | None) -> Checked:
+    """Check an experiment: its status, what was computed again, how far off, and the seconds."""
+    start = time.perf_counter()
+    verdict, rows = registry.check(name, seed)
+    shown = (f"{row.name} (differs)" if far > registry.TOLERANCE else row.name for row, far in rows)
+    far = f"{max(far for _, far in rows):.1e}" if rows else ""
+    return verdict, "; ".join(shown) or "none: needs other hardware", far, time.perf_counter() - start
+
+
+def _checked_side_by_side(names: list[str], seed: int | None) -> Iterator[tuple[str, Checked]]:
+    """Check several, each with one thread; one that fails is stale, and the others go on."""
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(WORKERS, context, _one_thread) as pool:
+        waiting = {pool.submit(_checked, name, seed): name for name in names}
+        for done in as_completed(waiting):
+            if error := done.exception():
+                yield waiting[done], ("stale", f"{type(error).__name__}: {error}", "", 0.0)
+            else:
+                yield waiting[done], done.result()
+
+
+def _one_thread() -> None:
+    os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # for what an experiment itself does side by side
+    threadpool_limits(1)
+    torch.set_num_threads(1)
+
+
 @app.command()
 def check(
     names: Names = None,
@@ -58,25 +95,17 @@ def check(
     seed: Annotated[int | None, typer.Option(help="Of which rows are drawn; today's date where left out.")] = None,
 ) -> None:
     """Compute a few rows of stored results again, and say which results belong to the code at hand."""
+    chosen = _chosen(names, every)
+    found: dict[str, Checked] = {}
+    for name, one in _checked_side_by_side(chosen, seed) if chosen[1:] else [(chosen[0], _checked(chosen[0], seed))]:
+        found[name] = one
+        print(f"{name}: {one[0]}", file=sys.stderr, flush=True)
     table = Table("experiment", "status", "rows computed again", "largest difference", "seconds")
-    stale = False
-    for name in _chosen(names, every):
-        start = time.perf_counter()
-        try:
-            verdict, rows = registry.check(name, seed)
-            differ = {row.name for row, far in rows if far > registry.TOLERANCE}
-            shown = (f"{row.name} (differs)" if row.name in differ else row.name for row, _ in rows)
-            what = "; ".join(shown) or "none: needs other hardware"
-            far = f"{max(far for _, far in rows):.1e}" if rows else ""
-        except Exception as error:
-            if not every:
-                raise
-            verdict, what, far = "stale", f"{type(error).__name__}: {error}", ""
-        stale |= verdict == "stale"
-        table.add_row(name, verdict, what, far, f"{time.perf_counter() - start:.0f}")
-        print(f"{name}: {verdict}", file=sys.stderr, flush=True)
+    for name in chosen:
+        verdict, what, far, spent = found[name]
+        table.add_row(name, verdict, what, far, f"{spent:.0f}")
     Console(width=None if sys.stdout.isatty() else 160).print(table)
-    raise typer.Exit(1 if stale else 0)
+    raise typer.Exit(1 if any(verdict == "stale" for verdict, *_ in found.values()) else 0)
 
 
 if __name__ == "__main__":

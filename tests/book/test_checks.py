@@ -51,6 +51,10 @@ SOLUTION = """```{solution} ex-%s
 :class: dropdown
 
 The answer is $0.5$, or `0.25`.
+
+~~~python
+assert sum([data for _, data in enumerate([1])]) == 1
+~~~
 ```
 """
 CHOICE = """:::{dropdown} %s
@@ -243,6 +247,11 @@ CHAPTERS = COMMON | {
     "open solution": (
         change("ex-two\n:class: dropdown", "ex-two\n:class: note"),
         "leaves '★★ B' without a folded solution",
+    ),
+    "solution is no Python": (change("assert sum(", "assert sum((", first=True), "with what is no Python ("),
+    "solution uses what is nowhere": (
+        change("enumerate([1])", "inverses([1])", first=True),
+        "uses ['inverses'] in the solution of ex-one",
     ),
     "open hint": (change("{dropdown} Hint", "{admonition} Hint", first=True), "has an open hint"),
     "hint in words": (

@@ -1,6 +1,7 @@
 """A result belongs to the code and the data that made it, and says so; what is checked again is compared."""
 
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -8,6 +9,8 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from threadpoolctl import threadpool_info
 from typer.testing import CliRunner
 
 from book.experiments import registry
@@ -164,6 +167,28 @@ def test_a_fresh_result_with_other_numbers_is_stale(made_up):
     change(path, result={"table": [{"seed": 0, "ndcg": 0.6}, {"seed": 1, "ndcg": 0.35}]})
     assert registry.check("tiny", seed=0)[0] == "stale"
     assert command("check", "tiny").exit_code == 1
+
+
+def test_several_are_checked_side_by_side_and_one_that_fails_does_not_stop_the_others(made_up):
+    here = os.getpid()
+
+    @registry.experiment
+    def apart():
+        """Say whether this is another process, and how many threads it has."""
+        return {"apart": [True, 1]}
+
+    @apart.check
+    def again(stored, rng):
+        threads = {one["num_threads"] for one in threadpool_info()} | {torch.get_num_threads()}
+        yield registry.Row("apart", stored["apart"], [os.getpid() != here, *threads])
+
+    for name in ("tiny", "apart"):
+        change(registry.run(name), code="0" * 16)
+    done = command("check", "--all")
+    assert done.exit_code == 1
+    lines = {line.split(": ")[0]: line.split(": ")[1] for line in done.stderr.splitlines()}
+    assert lines == {"tiny": "checked", "apart": "checked", "broken": "stale"}
+    assert "FileNotFoundError" in done.stdout  # never run
 
 
 def test_a_second_check_can_refute_the_first(made_up):
