@@ -21,8 +21,9 @@ from llmrec_lite.errors import LlmrecError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Names = Annotated[list[str] | None, typer.Argument(help="Experiments; see `list`.")]
-WORKERS = 2  # checks at a time; each holds its data and models in memory
 All = Annotated[bool, typer.Option("--all", help="Every experiment.")]
+Checked = tuple[registry.Status, str, str, float]  # status, rows computed again, largest difference, seconds
+WORKERS = 2  # checks at a time; each holds its data and models in memory
 
 
 def _chosen(names: list[str] | None, every: bool) -> list[str]:
@@ -58,11 +59,8 @@ def run(names: Names = None, every: All = False) -> None:
         raise typer.Exit(2)
 
 
-Checked = tuple[registry.Status, str, str, float]
-
-
 def _checked(name: str, seed: int | None) -> Checked:
-    """Check an experiment: its status, what was computed again, how far off, and the seconds."""
+    """Check an experiment, and write what it says as a line of the table."""
     start = time.perf_counter()
     verdict, rows = registry.check(name, seed)
     shown = (f"{row.name} (differs)" if far > registry.TOLERANCE else row.name for row, far in rows)

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from symtable import SymbolTable, symtable
 
 from nbformat import NotebookNode
 from nbgrader.converters import GenerateAssignment
@@ -19,7 +18,7 @@ from nbgrader.nbgraderformat.common import SchemaMismatchError
 from nbgrader.preprocessors import SaveCells
 from nbgrader.utils import capture_log, is_grade, is_solution
 
-from book.tools.checks.shared import SHARED, Check, Complaint
+from book.tools.checks.shared import SHARED, Check, Complaint, names_of
 
 SOLUTION = ("BEGIN SOLUTION", "END SOLUTION")
 HIDDEN = ("BEGIN HIDDEN TESTS", "END HIDDEN TESTS")
@@ -116,17 +115,6 @@ def check_tests(notebook: NotebookNode) -> list[Complaint]:
     return found
 
 
-def _names(table: SymbolTable) -> tuple[set[str], set[str]]:
-    """Return the names that code defines for later cells, and the outer names that it uses."""
-    top = table.get_type() == "module"
-    symbols = table.get_symbols()
-    defined = {s.get_name() for s in symbols if top and s.is_assigned()}  # imports are none
-    used = {s.get_name() for s in symbols if s.is_referenced() and (top or s.is_global())}
-    for child in table.get_children():
-        used |= _names(child)[1]
-    return defined, used
-
-
 def check_independent(notebook: NotebookNode) -> list[Complaint]:
     """Check that no question uses the answer to another: a mistake is to cost its own points only."""
     tests = graders(notebook)
@@ -135,7 +123,7 @@ def check_independent(notebook: NotebookNode) -> list[Complaint]:
         question = name if name in tests else test_of(name, tests) or name
         code[question] = code.get(question, "") + cell.source + "\n"
     try:
-        names = {question: _names(symtable(text, question, "exec")) for question, text in code.items()}
+        names = {question: names_of(text, imports=False) for question, text in code.items()}
     except SyntaxError:  # check_code complains
         return []
     return [

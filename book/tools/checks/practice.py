@@ -1,6 +1,5 @@
 """Checks of what the reader does: objectives, questions, exercises, quiz."""
 
-import ast
 import builtins
 import contextlib
 import re
@@ -8,7 +7,7 @@ import re
 from nbformat import NotebookNode
 
 from book.tools.checks.markdown import PARSER, Block, Directive, list_items, prose, section, walk
-from book.tools.checks.shared import Check, Complaint, python
+from book.tools.checks.shared import Check, Complaint, names_of
 
 LEVELS = {1: "★", 2: "★★", 3: "★★★", 0: "open"}
 #: A link to a label of the same notebook, in any of the ways of MyST.
@@ -78,30 +77,13 @@ def check_exercises(notebook: NotebookNode) -> list[Complaint]:
     return found
 
 
-def _defined(tree: ast.AST) -> set[str]:
-    """Return all names that code gives a value, wherever it does so."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            found.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
-        elif isinstance(node, ast.arg):
-            found.add(node.arg)
-        elif isinstance(node, ast.alias):
-            found.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            found.add(node.name)
-    return found
-
-
 def check_solution_code(notebook: NotebookNode) -> list[Complaint]:
     """Check that the code of solutions parses, and uses no name that neither it nor the chapter defines."""
     known, found = set(dir(builtins)) | {"display"}, []
     with contextlib.suppress(SyntaxError):  # check_code complains
         for cell in notebook.cells:
             if cell.cell_type == "code":
-                known |= _defined(python(cell.source))
+                known |= names_of(cell.source)[0]
     for solution in walk(section(notebook, "Exercises")):
         if solution.name not in {"solution", "solution-start"}:
             continue
@@ -110,13 +92,12 @@ def check_solution_code(notebook: NotebookNode) -> list[Complaint]:
             if token.type != "fence" or token.info.strip() != "python":
                 continue
             try:
-                tree = python(token.content)
+                defined, used = names_of(token.content)
             except SyntaxError as error:
                 what = f"solves {solution.title} with what is no Python ({error.msg}, line {error.lineno})"
                 found.append(Complaint(solution.cell, what, "fix the syntax"))
                 continue
-            own |= _defined(tree)
-            used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+            own |= defined
             if lost := sorted(used - own - known):
                 what = f"uses {lost} in the solution of {solution.title}"
                 found.append(Complaint(solution.cell, what, "define it there, or in the chapter"))

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Callable
+from symtable import SymbolTable, symtable
 from typing import NamedTuple
 
 from nbformat import NotebookNode
@@ -43,6 +44,25 @@ def python(source: str) -> ast.Module:
         SyntaxError: the cell is no Python.
     """
     return ast.parse(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source))
+
+
+def names_of(source: str, imports: bool = True) -> tuple[set[str], set[str]]:
+    """Return the names that code defines for later cells, imported ones included or not, and the outer names it uses.
+
+    Raises:
+        SyntaxError: the code is no Python.
+    """
+    return _names(symtable(ast.unparse(python(source)), "cell", "exec"), imports)
+
+
+def _names(table: SymbolTable, imports: bool) -> tuple[set[str], set[str]]:
+    top = table.get_type() == "module"
+    symbols = table.get_symbols()
+    defined = {s.get_name() for s in symbols if top and (s.is_assigned() or (imports and s.is_imported()))}
+    used = {s.get_name() for s in symbols if s.is_referenced() and (top or s.is_global())}
+    for child in table.get_children():
+        used |= _names(child, imports)[1]
+    return defined, used
 
 
 def check_stripped(notebook: NotebookNode) -> list[Complaint]:
