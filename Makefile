@@ -40,7 +40,7 @@ fetch: $(READY)  ## download data and models now, to be offline afterwards
 doctor: $(READY)  ## look at this machine and say how to put right what is missing
 	$(BIN)/python -m book.tools.doctor
 
-format: $(READY)  ## put code and notebooks into the one shape
+format: $(READY)  ## format code and notebooks
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet llmrec_lite tests book
 	$(BIN)/ruff format --quiet --line-length 88 notebooks
