@@ -175,7 +175,7 @@ def _wrap_long_texts(fig: Figure) -> None:
 
 def _marks(artist: Artist) -> int:
     if isinstance(artist, Line2D):
-        points = artist.get_xydata().shape[0]
+        points = np.shape(artist.get_xdata())[0]
         return points if artist.get_marker() not in ("None", "none", "", " ", None) else points // 4
     if isinstance(artist, Collection):
         return max(np.shape(artist.get_offsets())[0], len(artist.get_paths()))
