@@ -51,7 +51,8 @@ MEASURE = r"""() => {
   // words of the opening and of plain paragraphs, at the width of their boxes
   const canvas = document.createElement('canvas').getContext('2d');
   const lines = all('section > p').filter(one => one.textContent.length > 200).map(one => {
-    canvas.font = getComputedStyle(one).font;
+    const style = getComputedStyle(one);
+    canvas.font = `${style.fontSize} ${style.fontFamily}`;
     const text = one.textContent.replace(/\s+/g, ' ').slice(0, 200);
     return one.clientWidth / (canvas.measureText(text).width / text.length);
   });
