@@ -140,7 +140,7 @@ def narrow(fig: Figure, width: float = NARROW) -> bool:
         stack = GridSpec(len(cells), 1, figure=fig)
         for ax, place in zip(panels, places, strict=True):
             ax.set_subplotspec(stack[cells.index(place.num1)])
-            if len(ax.get_shared_y_axes().get_siblings(ax)) > 1 and ax.yaxis.get_ticks_position() == "left":
+            if len(ax.get_shared_y_axes().get_siblings(ax)) > 1 and ax.yaxis.get_ticks_position() != "right":
                 ax.tick_params(which="both", labelleft=True)
     panel = old_height / grid.nrows
     if any(ax.get_aspect() != "auto" for ax in panels):

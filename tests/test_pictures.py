@@ -106,7 +106,7 @@ def test_panels_stand_below_each_other_on_a_phone():
     boxes = [ax.get_position() for ax in axes]
     assert boxes[0].y0 > boxes[1].y1
     assert boxes[1].y0 > boxes[2].y1
-    assert all(label.get_visible() for ax in axes for label in ax.get_yticklabels())
+    assert all(tick.label1.get_visible() for ax in axes for tick in ax.yaxis.get_major_ticks())
 
 
 def test_long_titles_are_broken():

@@ -78,18 +78,21 @@ MEASURE = r"""() => {
 
 def weight(page: Page, base: str, name: str) -> float:
     """Megabytes, compressed, that a first visit to a page asks for."""
-    sizes: list[int] = []
+    responses: list[Any] = []
 
     def answered(response: Any) -> None:
-        if response.ok:
-            body = response.body()
-            packed = not response.url.partition("?")[0].endswith((".woff2", ".woff", ".png", ".jpg"))
-            sizes.append(len(gzip.compress(body, 6) if packed else body))
+        responses.append(response)
 
-    page.on("requestfinished", lambda request: answered(request.response()))
+    page.on("response", answered)
     page.goto(base + name, wait_until="networkidle")
     page.evaluate(looks.SETTLED)
-    return sum(sizes) / 1e6
+    page.remove_listener("response", answered)
+    size = 0
+    for response in responses:
+        if response.ok:
+            packed = response.url.partition("?")[0].endswith((".woff2", ".woff", ".png", ".jpg"))
+            size += len(response.body() if packed else gzip.compress(response.body(), 6))
+    return size / 1e6
 
 
 def measures(page: Page, base: str, name: str) -> dict[str, float]:
