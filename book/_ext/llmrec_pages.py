@@ -52,7 +52,7 @@ FONT_RULE = re.compile(r"(?<=[};])(?:\.fa(?:[srbl]|-[\w-]+)?(?![\w-])[^{},;]*,?)
 FONT_FACE = re.compile(r"@font-face\{[^{}]*(?:Awesome|fa-)[^{}]*\}")
 NOT_FOUND = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>No such page</title><meta name="robots" content="noindex">
+<title>No such page</title><link rel="icon" href="data:,"><meta name="robots" content="noindex">
 <style>:root {{ color-scheme: light dark }} body {{ font: 1.1rem/1.6 Georgia, serif; max-width: 34rem;
 margin: 18vh auto 0; padding: 0 1.2rem }} h1 {{ font: 700 1.9rem/1.2 system-ui, sans-serif }}</style></head>
 <body><main><h1>There is no such page</h1><p>The address may be old, or mistyped.
