@@ -21,7 +21,7 @@ LIMITS: dict[str, float] = {
     "prose, share of the height at least": 0.20,
     "figures, share of the height at least": 0.05,
     "screens to the first picture at most": 2.0,
-    "characters a line of prose at most": 78,
+    "characters a line of prose at most": 76,
     "code cells cut at 1280": 0,
     "outputs cut at 1280": 0,
     "tables cut at 1280": 0,
