@@ -16,6 +16,7 @@ equations, exercises and theorems are numbered.
 
 import argparse
 import ast
+import keyword
 import re
 import subprocess
 import sys
@@ -41,7 +42,8 @@ IMPORT = re.compile(r"^from myst_nb import glue$", re.M)
 
 def expression(name: str) -> str:
     """Return the Python expression of a glued value's name."""
-    return f"glued.{name}" if name.isidentifier() else f'glued["{name}"]'
+    plain = re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) and not keyword.iskeyword(name)
+    return f"glued.{name}" if plain else f'glued["{name}"]'
 
 
 def glued_name(code: str) -> str | None:
