@@ -53,7 +53,7 @@ class Links(SphinxPostTransform):
             if node["refdomain"] == "doc":
                 docname, anchor = node["reftarget"], self.anchor(node["reftarget"], node["reftargetid"])
             elif work := works.get(node["reftarget"]):
-                docname, anchor = work.docname, work.citation_id
+                docname, anchor = work.bibliography_key.docname, work.citation_id
             else:
                 continue
             if anchor:

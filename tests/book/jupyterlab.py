@@ -71,8 +71,13 @@ STATE = """() => {
 
 
 @contextlib.contextmanager
-def lab(folder: Path) -> Iterator[str]:
-    """Start JupyterLab on a copy of the notebooks below a folder; give its address, which ends with a slash."""
+def lab(folder: Path, imports: bool) -> Iterator[str]:
+    """Start JupyterLab on a copy of the notebooks; give its address, which ends with a slash.
+
+    Args:
+        folder: an empty one for all that it writes.
+        imports: whether kernels import the package as they start, which takes a few seconds each.
+    """
     root = folder / "root"
     shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     (root / "book").mkdir()
@@ -86,7 +91,7 @@ def lab(folder: Path) -> Iterator[str]:
         **{f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")},
         **{f"JUPYTERLAB_{kind}_DIR": str(folder / kind.lower()) for kind in ("SETTINGS", "WORKSPACES")},
         "JUPYTER_CONFIG_PATH": str(ROOT / "book" / "lab"),
-        "PYTHONSTARTUP": str(ROOT / "book" / "lab" / "startup.py"),
+        "PYTHONSTARTUP": str(ROOT / "book" / "lab" / "startup.py") if imports else "",
         "PYTHONPATH": str(ROOT),
         "LLMREC_RECORDS": str(folder / "records"),
         "LLMREC_RESULTS": str(ROOT / "book" / "results"),

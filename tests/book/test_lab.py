@@ -11,30 +11,26 @@ RUN = ("02_cosine_similarity.ipynb", "12_maml.ipynb", "18_fusion.ipynb")
 MAX_SECONDS = 600  # of one chapter
 
 
-@pytest.fixture
-def lab(tmp_path, page):
-    """Enter a JupyterLab of the test's own; one test reads all pages in turn."""
-    with jupyterlab.lab(tmp_path) as address:
-        jupyterlab.enter(page, address)
-        yield page
-
-
 @pytest.mark.site
-def test_every_notebook_is_drawn_with_its_answers_folded(lab):
+def test_every_notebook_is_drawn_with_its_answers_folded(page, tmp_path):
     complaints = []
-    for name in NOTEBOOKS:
-        complaints += [f"{name}: {complaint}" for complaint in jupyterlab.read(lab, name)]
-        lab.evaluate(jupyterlab.CLOSE)
+    with jupyterlab.lab(tmp_path, imports=False) as address:
+        jupyterlab.enter(page, address)
+        for name in NOTEBOOKS:
+            complaints += [f"{name}: {complaint}" for complaint in jupyterlab.read(page, name)]
+            page.evaluate(jupyterlab.CLOSE)
     assert len(NOTEBOOKS) >= 38
     assert complaints == []
 
 
 @pytest.mark.site
 @pytest.mark.data
-def test_numbers_take_the_place_of_dashes_once_the_cells_have_run(lab):
+def test_numbers_take_the_place_of_dashes_once_the_cells_have_run(page, tmp_path):
     complaints = []
-    for name in RUN:
-        jupyterlab.read(lab, name)
-        complaints += [f"{name}: {complaint}" for complaint in jupyterlab.run(lab, MAX_SECONDS)]
-        lab.evaluate(jupyterlab.CLOSE)
+    with jupyterlab.lab(tmp_path, imports=True) as address:
+        jupyterlab.enter(page, address)
+        for name in RUN:
+            jupyterlab.read(page, name)
+            complaints += [f"{name}: {complaint}" for complaint in jupyterlab.run(page, MAX_SECONDS)]
+            page.evaluate(jupyterlab.CLOSE)
     assert complaints == []
