@@ -88,7 +88,7 @@ def check_target(path: Path) -> None:
     real = Path(os.path.realpath(path))
     try:
         taken = real.exists() and (not real.is_dir() or (any(real.iterdir()) and not (real / MODEL).is_file()))
-        if taken:
+        if taken or (os.path.lexists(real) and not real.exists()):
             raise ModelFileError(f"{path} is there already and is no model; name another folder")
         if real in (Path.cwd(), *Path.cwd().parents) or os.path.ismount(real):
             raise ModelFileError(f"{path} cannot be replaced by a model; name a folder in it, such as {path / 'model'}")
