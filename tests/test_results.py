@@ -125,7 +125,8 @@ def test_a_folder_of_results_can_be_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "content",
     ['{"name": "tiny", "result": {"tab', "", "<<<<<<< ours", '{"name": "tiny", "result": null}', "[]",
-     '{"name": "tiny"}', '{"name": "other", "result": {"table": []}}', '{"name": "tiny", "result": {"others": []}}', "[" * 100_000],
+     '{"name": "tiny"}', '{"name": "other", "result": {"table": []}}',
+     '{"name": "tiny", "result": {"others": []}}', "[" * 100_000],
 )  # fmt: skip
 def test_a_file_that_is_not_the_result_is_named(tmp_path, content):
     (tmp_path / "tiny.json").write_text(content)
