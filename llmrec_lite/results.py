@@ -95,9 +95,20 @@ def load(name: str, part: str | None = None, folder: Path | None = None) -> Any:
 
     Raises:
         FileNotFoundError: the experiment has never been run; the message names the command.
+        SettingError: the file is damaged, or holds another result, or has no such part.
     """
     path = (folder or results_dir()) / f"{name}.json"
     if not path.is_file():
         raise FileNotFoundError(f"no result {path}; make it with: python -m book.experiments run {name}")
-    record = json.loads(path.read_text(encoding="utf8"))
-    return record if part is None else pd.DataFrame(record["result"][part])
+    try:
+        record = json.loads(path.read_text(encoding="utf8"))
+        parts, found = record["result"], record.get("name", name)
+        if found != name:
+            raise ValueError(f"it holds the result {found!r}")
+        if part is not None and part not in parts:
+            raise ValueError(f"it has no part {part!r}, but {', '.join(parts)}")
+        return record if part is None else pd.DataFrame(parts[part])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SettingError(
+            f"{path} is not the result {name} ({error}); make it anew with: python -m book.experiments run {name}"
+        ) from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from llmrec_lite.cli.output import print_json
 
 
 def finetune_command(
@@ -28,7 +29,7 @@ def finetune_command(
     patience: Annotated[
         int, typer.Option(help="Stop after so many epochs without a new best, and keep the best; 0 for neither.")
     ] = 2,
-    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of all that is random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (bfloat16 on cuda), float32 or bfloat16.")] = "auto",
     gradient_checkpointing: Annotated[
@@ -63,7 +64,7 @@ def finetune_command(
         typer.echo("llmrec: stopped; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
     if as_json:
-        print(json.dumps(report, ensure_ascii=False, indent=1))
+        print_json(report)
         return
     metrics = report["metrics"]
     screen.print(f"{metrics['steps']} steps done; the weights are those of step {metrics['kept_step']}.")

@@ -34,7 +34,7 @@ def fit_command(
         Literal["time", "random"],
         typer.Option(help='History of a new user: first items, "time", or any, "random".'),
     ] = "time",
-    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of all that is random.")] = 0,
 ) -> None:
     """Fit LLMA to MovieLens or to your data, and write it into a folder, whole or not at all."""
     from llmrec_lite.llma.config import LLMAConfig
@@ -97,7 +97,7 @@ def load_test(model: Any, path: Path) -> tuple[Dataset, dict[str, int]]:
 
 def is_folder(model: str) -> bool:
     """Whether it is a folder of a fitted model and no name of a recommender; what has a slash is meant as a folder."""
-    return Path(model).is_dir() or "/" in model
+    return bool(model) and (Path(model).is_dir() or "/" in model)
 
 
 def recommend_with_reasons(
@@ -110,4 +110,4 @@ def recommend_with_reasons(
     data: Any = fitted.train_
     user_id = None if user is None else find_user(data, user)
     history = liked_items(data, likes) if likes else None
-    return fitted.recommend_for(user_id, history, request, k)
+    return fitted.recommend_for(user_id, history, request, min(k, data.n_items))
