@@ -309,7 +309,7 @@ def test_files_of_every_kind_give_the_same(ending, tmp_path):
         ("log", "user_id", "log"),
         ("log.csv", "", "log.csv"),
         ("log.csv", "user_id,item_id\n", None),
-        ("log.csv", "user_id;item_id\n1;2\n", None),
+        ("log.csv", "user_id;item_id\n1;2;3\n", None),
         ("log.csv", "user_id,item_id\n1,2,5\n", "item_id"),
         ("log.csv", "user_id,item_id\n1,2\n1,2,5\n", "line 3"),
         ("log.parquet", "not parquet", "(?i)parquet"),
