@@ -8,7 +8,6 @@ to be assumed is told in `notes`.
 from __future__ import annotations
 
 import codecs
-import csv
 import datetime
 import io
 import json
@@ -16,22 +15,17 @@ import math
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 
 from llmrec_lite.errors import DataError, OutOfMemoryError, SettingError, hint, shorten
 from llmrec_lite.schema import Kind, count_known, default_names, headless_names
+from llmrec_lite.separated import SAMPLE, guess_separator, separated_rows, text_lines
 
-SEPARATORS = ("::", "\t", "|", ";", ",")
-_QUOTED = (",", ";")  # in the others a quotation mark is a character like any other
-_SEEN = 50  # rows that a guess is made from
 _MOST = 200  # a table shrinks to a tenth, perhaps a fiftieth; what shrinks more was made to fill the memory
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -149,8 +143,8 @@ def _read(
         return _json(text, where)
     if separator is not None and (not separator or set(separator) & set('"\r\n')):
         raise SettingError(f"columns cannot be separated by {separator!r}; take one such as {hint('separator', ';')}")
-    separator = {"\\t": "\t", "tab": "\t"}.get(separator or "", separator) or _guess_separator(text, kind)
-    rows = _rows(text, separator, where, notes)
+    separator = {"\\t": "\t", "tab": "\t"}.get(separator or "", separator) or guess_separator(text, kind)
+    rows = separated_rows(text, separator, where, notes)
     return _framed(rows, where, kind, separator, header, notes)
 
 
@@ -200,136 +194,12 @@ def _place(data: bytes, error: UnicodeError) -> str:
     return f" (line {data.count(10, 0, error.start) + 1}, byte {data[error.start]:#04x})"
 
 
-def _lines(text: str) -> Iterator[str]:
-    """Lines that are not blank; a line ends as files end theirs, and not at the other ends that Unicode knows."""
-    return (line.rstrip("\n") for line in io.StringIO(text, newline=None) if line.strip())
-
-
-def _split(line: str, separator: str) -> list[str]:
-    if separator in _QUOTED and '"' in line:
-        return next(csv.reader([line], delimiter=separator), [])
-    return line.split(separator)
-
-
-def _guess_separator(text: str, kind: Kind | None) -> str:
-    """Separator that finds the most known names in the first line, or else as many cells in every line."""
-    lines = list(islice(_lines(text[:1_000_000]), _SEEN))
-    lines = lines[:-1] if len(lines) > 1 and len(text) > 1_000_000 else lines  # the last may be cut
-
-    def fit(separator: str) -> tuple[int, float, int]:
-        cells = [_split(line, separator) for line in lines]
-        if (width := len(cells[0])) < 2:
-            return 0, 0.0, 1
-        return count_known(cells[0], kind), sum(len(row) == width for row in cells) / len(cells), width
-
-    best = max(SEPARATORS, key=fit)
-    return best if fit(best)[1] > 0 else ","
-
-
-def _rows(text: str, separator: str, where: str, notes: list[str]) -> pd.DataFrame:
-    """Cells of a text, one row a line, all rows of one width; quoted cells where the separator allows them."""
-    if "\0" in text:
-        raise DataError(f"{where} holds NUL characters and is no text as it stands; another {hint('encoding', '...')}?")
-    first = next(_lines(text)).split(separator)
-    wrapped = len(first) > 1 and all(len(c := cell.strip()) > 1 and c[0] == c[-1] == '"' for cell in first)
-    if '"' in text and (separator in _QUOTED or wrapped) and len(separator) == 1:
-        try:
-            return _quoted(text, separator, where, None)
-        except DataError:
-            if '\\"' not in text:
-                raise
-            rows = _quoted(text, separator, where, "\\")
-            notes.append('read \\" as a quotation mark within a cell')
-            return rows
-    if '"' in text and any(cell[:1] == cell[-1:] == '"' != cell for cell in _cells(text, separator)):
-        notes.append("quotation marks around cells are read as a part of them")
-    return _plain(text, separator, where)
-
-
-def _cells(text: str, separator: str) -> Iterator[str]:
-    return (cell for line in _lines(text) if '"' in line for cell in line.split(separator))
-
-
-def _ragged(where: str, row: int, line: int | None, cells: int, first: list[str], shown: str) -> str:
-    place = f"row {row}" + (f" (line {line})" if line else "")
-    names = shorten(", ".join(first))
-    return f"{where}, {place} has {cells} cells and the first row {len(first)}, {names}: {shorten(shown)}"
-
-
-def _quoted(text: str, separator: str, where: str, escape: str | None) -> pd.DataFrame:
-    rows: list[list[str]] = []
-    limit = csv.field_size_limit(2**31 - 1)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, escapechar=escape)
-        for row in reader:
-            if row:
-                if rows and len(row) != len(rows[0]):
-                    shown, line = separator.join(row), reader.line_num
-                    raise DataError(_ragged(where, len(rows), line, len(row), rows[0], shown))
-                rows.append(row)
-    except csv.Error as error:
-        raise DataError(
-            f"{where}, row {len(rows)} (line {reader.line_num}): a quotation mark is never closed, or something other "
-            f"than {separator!r} follows the closing one; double those within a cell"
-        ) from error
-    finally:
-        csv.field_size_limit(limit)
-    return pd.DataFrame(dict(enumerate(map(list, zip(*rows, strict=True)))), dtype="str")
-
-
-def _plain(text: str, separator: str, where: str) -> pd.DataFrame:
-    """Cells of a text without quoted ones, read by pyarrow, which reads millions of rows in a second."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if len(separator) > 1:
-        if "\x1f" in text:
-            raise DataError(f"{where} holds the control character 0x1f; separate its columns by one character")
-        text, separator = text.replace(separator, "\x1f"), "\x1f"
-    try:
-        data = text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{where} holds half a character; write it in UTF-8") from error
-    width = next(_lines(text)).count(separator) + 1
-    bad: list[Any] = []
-
-    def note(row: Any) -> str:
-        bad.append(row)
-        return "error"
-
-    try:
-        table = pa.csv.read_csv(
-            io.BytesIO(data),
-            pa.csv.ReadOptions(use_threads=False, autogenerate_column_names=True, block_size=len(data) + 16),
-            pa.csv.ParseOptions(delimiter=separator, quote_char=False, invalid_row_handler=note),
-            pa.csv.ConvertOptions(column_types={f"f{i}": pa.string() for i in range(width)}, strings_can_be_null=False),
-        )
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OverflowError) as error:
-        if bad:
-            row, line = _first_ragged(text, separator, width)
-            shown = bad[0].text.replace("\x1f", "::")
-            raise DataError(
-                _ragged(where, row, line, bad[0].actual_columns, next(_lines(text)).split(separator), shown)
-            ) from error
-        raise DataError(f"{where} cannot be read as text separated by {separator!r}") from error
-    return table.to_pandas().set_axis(range(table.num_columns), axis=1).astype("str")
-
-
-def _first_ragged(text: str, separator: str, width: int) -> tuple[int, int | None]:
-    """Row, from 0 for the first one, and line, from 1, of the first row of another width."""
-    row = -1
-    for line, content in enumerate(io.StringIO(text, newline=None), 1):
-        row += bool(content.rstrip("\n"))
-        if content.rstrip("\n") and content.count(separator) + 1 != width:
-            return row, line
-    return row, None
-
-
 def _framed(
     rows: pd.DataFrame, where: str, kind: Kind | None, separator: str | None, header: bool | None, notes: list[str]
 ) -> pd.DataFrame:
     """Table of rows of cells, under the names of its first row, or those of a file without header."""
     first = rows.iloc[0].tolist()
-    names = headless_names(rows.head(_SEEN).to_numpy().tolist(), kind, separator) if kind else None
+    names = headless_names(rows.head(SAMPLE).to_numpy().tolist(), kind, separator) if kind else None
     has_names = count_known(first, kind) > 0
     if has_names and header is False:
         notes.append(f"the first row names columns and is read as a header, {hint('header', False)} or not")
@@ -367,7 +237,7 @@ def _json(text: str, where: str) -> pd.DataFrame:
         if text.lstrip()[0] == "[":
             records = _JSON.decode(text)
         else:
-            for line in _lines(text):
+            for line in text_lines(text):
                 records.append(_JSON.decode(line.strip()))
     except DataError as error:
         raise DataError(f"{where}, row {len(records) + 1}: {error}") from error

@@ -80,15 +80,6 @@ def test_a_film_twice_in_the_catalogue_is_found_twice():
     assert match_titles([("Sabrina", 1995), ("Sabrina, The", 1995)], THEIRS) == {0: 2, 1: 2}
 
 
-def test_a_pickle_that_asks_for_more_than_a_table_is_refused():
-    class Bad:
-        def __reduce__(self):
-            return os.getenv, ("HOME",)
-
-    with pytest.raises(pickle.UnpicklingError, match=r"os\.getenv"):
-        graph._TableUnpickler(io.BytesIO(pickle.dumps(Bad()))).load()
-
-
 @pytest.fixture(scope="module")
 def movielens():
     return load_movielens()
