@@ -286,7 +286,7 @@ def _latest_small() -> Dataset:
     table = assets.read_frame("movielens-titles", "movielens.pkl.compress")
     table = table.rename(columns={"userId": "user_id", "movieId": "item_id"})
     items = table.drop_duplicates("item_id")[["item_id", "title", "year", "genres"]]
-    items["title"] = items["title"].fillna("").map(reading_order)
+    items["title"] = items["title"].fillna("").str.strip().map(reading_order)
     items["genres"] = items["genres"].replace("(no genres listed)", "")
     items = items.sort_values("item_id", ignore_index=True)
     return Dataset.from_frames(table[INTERACTION_COLUMNS], items, rating_range=(0.5, 5))
