@@ -34,6 +34,7 @@ def read_frames(
     if [str(path) for path in paths.values()].count("-") > 1:
         raise SettingError("standard input is one file; name the others")
     named = check_columns(columns)
+    how = {**how, "numbered": _numbered(named)}
     found: dict[Kind, Arranged] = {}
     where = {kind: name_of(path) for kind in KINDS if (path := paths.get(kind)) is not None}
     for kind, name in where.items():
@@ -62,6 +63,11 @@ def read_frames(
         for kind, cells in zip(holders, same_type(ids), strict=True):
             frames[kind] = _frame(frames[kind]).assign(**{column: cells})
     return frames, where
+
+
+def _numbered(columns: Mapping[str, Sequence[str]]) -> bool:
+    """Whether columns are named by number, which those of a file without a header are."""
+    return any(name.isdecimal() for names in columns.values() for name in names)
 
 
 def _shown(name: str) -> str:
@@ -135,7 +141,9 @@ def read_log(
     """
     name = name_of(path)
     notes = told.setdefault(name, [])
-    table = arrange(read_table(path, "interactions", notes=notes, **how), "interactions", check_columns(columns), name)
+    named = check_columns(columns)
+    read = read_table(path, "interactions", numbered=_numbered(named), notes=notes, **how)
+    table = arrange(read, "interactions", named, name)
     if table.unused:
         notes.append(f"not used: {', '.join(_shown(c) for c in table.unused[:8])}")
     frame = interaction_table(

@@ -44,6 +44,7 @@ def read_table(
     separator: str | None = None,
     encoding: str | None = None,
     header: bool | None = None,
+    numbered: bool = False,
     notes: list[str] | None = None,
 ) -> pd.DataFrame:
     """Table in a file, its columns under the names of the header; "-" is standard input.
@@ -55,6 +56,7 @@ def read_table(
         separator: of the columns; guessed where None.
         encoding: of the text; where None UTF-8, UTF-16 or UTF-32 by their mark, and Latin-1 (cp1252) where not UTF-8.
         header: whether the first row names the columns; guessed where None.
+        numbered: name the columns of a file without a header "1", "2", ..., and not by what they usually are.
         notes: list that what was assumed is appended to.
 
     Returns:
@@ -67,7 +69,7 @@ def read_table(
     where = name_of(path)
     notes = [] if notes is None else notes
     try:
-        return _read(_bytes(path, where), where, kind, separator, encoding, header, notes)
+        return _read(_bytes(path, where), where, kind, separator, encoding, header, numbered, notes)
     except MemoryError as error:
         if isinstance(error, OutOfMemoryError):
             raise
@@ -125,12 +127,13 @@ def _read(
     separator: str | None,
     encoding: str | None,
     header: bool | None,
+    numbered: bool,
     notes: list[str],
 ) -> pd.DataFrame:
     if data[:4] == b"PAR1":
         return _parquet(data, where, notes)
     if data[:4] == b"PK\x03\x04":
-        return _framed(_excel(data, where), where, kind, None, header, notes)
+        return _framed(_excel(data, where), where, kind, None, header, numbered, notes)
     if data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise DataError(f"{where} is an Excel file of the old kind; save it as .xlsx or .csv")
     for magic, what in _OTHER:
@@ -145,7 +148,7 @@ def _read(
         raise SettingError(f"columns cannot be separated by {separator!r}; take one such as {hint('separator', ';')}")
     separator = {"\\t": "\t", "tab": "\t"}.get(separator or "", separator) or guess_separator(text, kind)
     rows = separated_rows(text, separator, where, notes)
-    return _framed(rows, where, kind, separator, header, notes)
+    return _framed(rows, where, kind, separator, header, numbered, notes)
 
 
 # ---- text ----
@@ -195,7 +198,13 @@ def _place(data: bytes, error: UnicodeError) -> str:
 
 
 def _framed(
-    rows: pd.DataFrame, where: str, kind: Kind | None, separator: str | None, header: bool | None, notes: list[str]
+    rows: pd.DataFrame,
+    where: str,
+    kind: Kind | None,
+    separator: str | None,
+    header: bool | None,
+    numbered: bool,
+    notes: list[str],
 ) -> pd.DataFrame:
     """Table of rows of cells, under the names of its first row, or those of a file without header."""
     first = rows.iloc[0].tolist()
@@ -203,8 +212,9 @@ def _framed(
     has_names = count_known(first, kind) > 0
     if has_names and header is False:
         notes.append(f"the first row names columns and is read as a header, {hint('header', False)} or not")
-    elif header is False or (header is None and not has_names and names is not None):
-        table = rows.set_axis(names or default_names(rows.shape[1], kind), axis=1)
+    elif header is False or (header is None and not has_names and (numbered or names is not None)):
+        usual = names or default_names(rows.shape[1], kind)
+        table = rows.set_axis([str(i + 1) for i in range(rows.shape[1])] if numbered else usual, axis=1)
         notes.append(f"no header, columns read as {', '.join(table.columns[:5])}" + " ..." * (rows.shape[1] > 5))
         return table
     named = [str(cell).strip() if cell is not None else "" for cell in first]

@@ -1,15 +1,10 @@
 """Films and entities: titles by hand, and facts that only the right links can fulfil."""
 
-import io
-import os
-import pickle
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from llmrec_lite.data import load_movielens
-from llmrec_lite.knowledge import graph
 from llmrec_lite.knowledge.graph import (
     link_by_title,
     load_film_facts,
