@@ -16,6 +16,7 @@ from llmrec_lite.cli.options import DataSource
 from llmrec_lite.compute import pick_device
 from llmrec_lite.errors import DataError, ModelFileError, SettingError
 from llmrec_lite.files import atomic_file, write_json
+from llmrec_lite.frames import as_text
 from llmrec_lite.language.auc import auc, auc_interval
 from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT
@@ -140,7 +141,8 @@ def text_parts(path: Path, seed: int, **how: Any) -> list[list[Any]]:
     if missing := {"text", "label"} - set(table.columns):
         raise DataError(f"{path} lacks the column {min(missing)!r}; it has {list(table.columns)}")
     words = table["text"].fillna("").astype(str).map(normalize_text)
-    labels = pd.to_numeric(table["label"], errors="coerce").astype(float)
+    told = as_text(table["label"]).str.strip().replace({"True": "1", "true": "1", "False": "0", "false": "0"})
+    labels = pd.to_numeric(told, errors="coerce").astype(float)
     wrong = (words == "") | ~labels.isin([0, 1])
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
