@@ -155,6 +155,7 @@ def expected(data, kind, columns):
         return None
     names, rows = found
     plain = [re.sub("[ _]", "", name.strip().lower()) for name in names]
+    plain = ["genres" if name == "genre" else name for name in plain]  # a well-known name
     wanted = [column.replace("_", "") for column in columns]
     if len(set(plain)) < len(plain) or set(plain) - set(wanted):
         return None  # a column twice, or one of another name: to be told or refused
@@ -183,7 +184,9 @@ def differs(data, log, catalog, kind):
                     column == "title" and own.startswith("item ")
                 )
         for own, cell in zip(table["year"].tolist(), years or [""] * len(ids), strict=True):
-            same &= str(own) == text_of(cell).strip() or (cell in ("", None) and str(own) == "<NA>")
+            same &= str(own) == text_of(cell).strip().removesuffix(".0") or (
+                str(own) == "<NA>" and (cell is None or not text_of(cell).strip())
+            )
         return not same
     except (ValueError, TypeError, AttributeError):
         return True
