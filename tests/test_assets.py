@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import lzma
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -479,3 +481,17 @@ def test_the_module_is_a_command(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Error: There is no asset 'nothing'. The known assets are: movielens-100k" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# ---- tables in pickles ----
+
+
+def test_a_pickle_that_asks_for_more_than_a_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bad:
+        def __reduce__(self) -> tuple:
+            return os.getenv, ("HOME",)
+
+    (tmp_path / "t").write_bytes(lzma.compress(pickle.dumps(Bad())))
+    monkeypatch.setattr(assets, "locate", lambda name: tmp_path)
+    with pytest.raises(pickle.UnpicklingError, match=r"os\.getenv"):
+        assets.read_frame("movielens-titles", "t")

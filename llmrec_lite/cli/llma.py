@@ -12,47 +12,38 @@ import typer
 from rich.console import Console
 
 from llmrec_lite.cli.lookup import find_user, liked_items
-from llmrec_lite.data import Dataset, interaction_table, load_movielens, read_table
-from llmrec_lite.errors import DataError, SettingError
+from llmrec_lite.cli.options import DataSource, takes_data
+from llmrec_lite.data import Dataset
+from llmrec_lite.errors import DataError, shorten
 
 screen = Console()
 
 
+@takes_data
 def fit_command(
     out: Annotated[Path, typer.Option(help="Folder of the model; a model that is there is replaced.")],
-    interactions: Annotated[
-        Path | None, typer.Option(help="CSV, TSV or Parquet: user_id, item_id[, rating, timestamp]. MovieLens else.")
-    ] = None,
-    items: Annotated[
-        Path | None, typer.Option(help="CSV, TSV or Parquet: item_id[, title, year, genres, text].")
-    ] = None,
     text: Annotated[bool, typer.Option(help="Read the items' texts with a language model.")] = True,
-    invalid: Annotated[
-        Literal["raise", "drop"], typer.Option(help='Rows with bad values: "raise" an error, or "drop" them.')
-    ] = "raise",
     order: Annotated[
         Literal["time", "random"],
         typer.Option(help='History of a new user: first items, "time", or any, "random".'),
     ] = "time",
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of all that is random.")] = 0,
+    *,
+    source: DataSource,
 ) -> None:
     """Fit LLMA to MovieLens or to your data, and write it into a folder, whole or not at all."""
     from llmrec_lite.llma.config import LLMAConfig
     from llmrec_lite.llma.model import LLMA
     from llmrec_lite.llma.storage import check_target
 
-    if items is not None and interactions is None:
-        raise SettingError("--items needs --interactions too")
     check_target(out)  # before minutes of work
     config = LLMAConfig(encoder="minilm" if text else None, order=order, seed=seed)
     facts = None
-    if interactions is None:
+    data = source.load()
+    if source.edition is not None:
         from llmrec_lite.knowledge.graph import film_facts
 
-        data = load_movielens()
         facts = film_facts(data)
-    else:
-        data = Dataset.from_files(interactions, items, invalid=invalid)
     screen.print(f"Fitting LLMA to {data!r} ...", markup=False, soft_wrap=True)
     began = time.perf_counter()
     model = LLMA(config, facts=facts, progress=True).fit(data)
@@ -62,22 +53,22 @@ def fit_command(
     screen.print(f"The model is at {out}. Try: llmrec recommend --model {out} --user ID", markup=False, soft_wrap=True)
 
 
-def load_test(model: Any, path: Path) -> tuple[Dataset, dict[str, int]]:
+def load_test(model: Any, path: Path, source: DataSource | None = None) -> tuple[Dataset, dict[str, int]]:
     """Test interactions for a fitted model, and the number of those left out, by reason.
 
     Raises:
         DataError: the file cannot be read, or the model cannot be measured by any of it.
     """
     train = model.train_
-    rows = interaction_table(read_table(path))
+    rows = (source or DataSource()).load_log(path, train)
     known_users = pd.Index(train.users["user_id"]).get_indexer(rows["user_id"]) >= 0
     known_items = pd.Index(train.items["item_id"]).get_indexer(rows["item_id"]) >= 0
     known = rows[known_users & known_items]
     if known.empty:
         raise DataError(
             f"{path}: none of its {len(rows):,} interactions is of a user and an item that the model knows; write ids "
-            f"as in the training data, such as user {train.users['user_id'].iloc[0]!r} and item "
-            f"{train.items['item_id'].iloc[0]!r}"
+            f"as in the training data, such as user {shorten(train.users['user_id'].iloc[0])} and item "
+            f"{shorten(train.items['item_id'].iloc[0])}"
         )
     found = train.with_interactions(known)
     fitted_on, pairs = (data.user_index * train.n_items + data.item_index for data in (train, found))

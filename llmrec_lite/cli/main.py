@@ -19,10 +19,11 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from llmrec_lite import Dataset, evaluate, evaluate_ratings, load_movielens, recommenders, splits
+from llmrec_lite import Dataset, __version__, evaluate, evaluate_ratings, recommenders, splits
 from llmrec_lite.cli.finetune import finetune_command
 from llmrec_lite.cli.llma import fit_command, is_folder, load_test, recommend_with_reasons
 from llmrec_lite.cli.lookup import check_words, find_title, find_user, liked_items
+from llmrec_lite.cli.options import DataSource, takes_data
 from llmrec_lite.cli.output import (
     fail,
     forget_output,
@@ -33,7 +34,12 @@ from llmrec_lite.cli.output import (
 )
 from llmrec_lite.errors import LlmrecError, OutOfMemoryError, SettingError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 screen = Console()
 SPLITS: dict[str, Callable[[Dataset], splits.Split]] = {
     "benchmark": splits.recommenders_split,
@@ -41,13 +47,24 @@ SPLITS: dict[str, Callable[[Dataset], splits.Split]] = {
     "temporal": splits.temporal_split,
     "leave-last-out": splits.leave_last_out,
 }
-InteractionsFile = Annotated[
-    Path | None, typer.Option(help="CSV, TSV or Parquet: user_id, item_id[, rating, timestamp].")
-]
-ItemsFile = Annotated[Path | None, typer.Option(help="CSV, TSV or Parquet: item_id[, title, year, genres, text].")]
 MODELS = {name: "llmrec_lite.recommenders" for name in recommenders.MODELS}
 MODELS["TextRecommender"] = "llmrec_lite.language.text_recommender"
 ModelName = Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"llmrec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def entrance(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Recommend, fit, measure and adapt: the models of llmrec on MovieLens or on your data."""
 
 
 @app.command()
@@ -63,6 +80,7 @@ def fetch(
 
 
 @app.command()
+@takes_data
 def recommend(
     user: Annotated[str | None, typer.Option(help="A user of the data, by id.")] = None,
     likes: Annotated[
@@ -76,9 +94,9 @@ def recommend(
             help=f"A folder that `llmrec fit` has made, or one of {', '.join(MODELS)}; one that can where left out."
         ),
     ] = None,
-    interactions: InteractionsFile = None,
-    items: ItemsFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    *,
+    source: DataSource,
 ) -> None:
     """Recommend items to a user of the data, or to you, by what you like or say you would like."""
     if [user is None, not likes, request is None].count(False) != 1:
@@ -89,8 +107,8 @@ def recommend(
     else:
         whom = f"user {user}" if request is None else f"a user who asks for {request!r}"
     if model is not None and is_folder(model):
-        if interactions is not None or items is not None:
-            raise SettingError(f"the model at {model} has its data; leave --interactions and --items out")
+        if source.given:
+            raise SettingError(f"the model at {model} has its data; leave {' and '.join(source.given)} out")
         found = recommend_with_reasons(model, user, likes, request, k)
         title = f"For {whom}"
         shown = found[["rank", "item", "reason"]].rename(columns={"reason": "why"})
@@ -102,7 +120,7 @@ def recommend(
             _check_able(maker, "score_new", "serve new users")
         elif request is not None:
             _check_able(maker, "score_request", "answer a request in words")
-        found = _recommend(maker, _load(interactions, items), user, likes, request, k)
+        found = _recommend(maker, source.load(), user, likes, request, k)
         title = f"For {whom} ({model})"
         shown = found.drop(columns="item_id")
         shown["genres"] = shown["genres"].str.replace("|", ", ")
@@ -116,14 +134,15 @@ def recommend(
 
 
 @app.command()
+@takes_data
 def adapt(
     likes: Annotated[list[str] | None, typer.Option(help="A title you like; several times.")] = None,
     dislikes: Annotated[list[str] | None, typer.Option(help="A title you do not like; several times.")] = None,
     ask: Annotated[int, typer.Option(min=0, help="How many items to ask you about next.")] = 3,
     k: Annotated[int, typer.Option("-k", min=1, help="How many items to recommend.")] = 10,
-    interactions: InteractionsFile = None,
-    items: ItemsFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    *,
+    source: DataSource,
 ) -> None:
     """Adapt to you by what you like and dislike: what to watch, the stars to expect, and what to ask you next."""
     from llmrec_lite.meta.cold_start import ColdStartRecommender  # torch, which most commands do without
@@ -131,7 +150,7 @@ def adapt(
     if not likes and not dislikes:
         raise SettingError("say what you like or dislike: --likes TITLE or --dislikes TITLE, several times if you like")
     check_words(*(likes or ()), *(dislikes or ()))
-    dataset = _load(interactions, items)
+    dataset = source.load()
     best, worst = float(dataset.ratings.max()), float(dataset.ratings.min())
     rated = [(find_title(dataset, title), best) for title in likes or ()]
     rated += [(find_title(dataset, title), worst) for title in dislikes or ()]
@@ -162,18 +181,19 @@ def adapt(
 
 
 @app.command(name="evaluate")
+@takes_data
 def evaluate_command(
     model: ModelName = "DenoisingAutoencoder",
     test: Annotated[
-        Path | None, typer.Option(help="With a fitted model: what its users did later, CSV, TSV or Parquet.")
+        Path | None, typer.Option(help="With a fitted model: what its users did later, a file as --interactions.")
     ] = None,
     split: Annotated[
         str | None, typer.Option(help=f"One of {', '.join(SPLITS)}; benchmark where left out.", show_default=False)
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Length of the lists.")] = 10,
-    interactions: InteractionsFile = None,
-    items: ItemsFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    *,
+    source: DataSource,
 ) -> None:
     """Fit a model on a part of the data and measure it on the rest, or measure one that `llmrec fit` has made."""
     if is_folder(model):
@@ -181,12 +201,12 @@ def evaluate_command(
             raise SettingError(f"the model at {model} is fitted; name what to measure it by with --test FILE")
         if split is not None:
             raise SettingError(f"the model at {model} is measured by all of --test; leave --split out")
-        if interactions is not None or items is not None:
-            raise SettingError(f"the model at {model} has its data; leave --interactions and --items out")
+        if source.has_files or source.data is not None:
+            raise SettingError(f"the model at {model} has its data; leave {source.given[0]} out")
         from llmrec_lite.llma import LLMA
 
         fitted: Any = LLMA.load(model)
-        later, left_out = load_test(fitted, test)
+        later, left_out = load_test(fitted, test, source)
         if reasons := [f"{n:,} {why}" for why, n in left_out.items() if n]:
             _note(f"Left out: {', '.join(reasons)}.")
         reports, measured = [evaluate(fitted, fitted.train_, later, k)], test.name
@@ -195,7 +215,7 @@ def evaluate_command(
             raise SettingError("--test needs the folder of a fitted model in --model; make one with: llmrec fit")
         measured = f"{split or 'benchmark'} split"
         maker = _make(model)
-        train, rest = _split(split or "benchmark", _load(interactions, items))
+        train, rest = _split(split or "benchmark", source.load())
         fitted = _fit(maker, train)
         reports = [evaluate(fitted, train, rest, k)]
         if repeated := reports[0].repeated:
@@ -218,17 +238,18 @@ def evaluate_command(
 
 
 @app.command()
+@takes_data
 def compare(
     models: Annotated[list[str] | None, typer.Option("--model", help="A model to include; all where left out.")] = None,
     split: Annotated[str, typer.Option(help=f"One of {', '.join(SPLITS)}.")] = "benchmark",
     k: Annotated[int, typer.Option("-k", min=1, help="Length of the lists.")] = 10,
-    interactions: InteractionsFile = None,
-    items: ItemsFile = None,
+    *,
+    source: DataSource,
 ) -> None:
     """Fit and measure models of chapters 1 to 9 with their default settings, and print the table."""
     names = models or list(MODELS)
     makers = [(name, _make(name)) for name in names]
-    train, test = _split(split, _load(interactions, items))
+    train, test = _split(split, source.load())
     reports, left_out = [], {}
     for name, maker in track(makers, description="Fitting", console=Console(stderr=True)):
         try:
@@ -251,14 +272,6 @@ def compare(
 
 app.command(name="finetune")(finetune_command)
 app.command(name="fit")(fit_command)
-
-
-def _load(interactions: Path | None, items: Path | None) -> Dataset:
-    if interactions is None:
-        if items is not None:
-            raise SettingError("--items needs --interactions too")
-        return load_movielens()
-    return Dataset.from_files(interactions, items)
 
 
 def _make(name: str) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
-import pickle
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -225,29 +223,7 @@ def fact_sentences(
     return [" ".join(parts) for parts in lines]
 
 
-# All that a table of numbers and strings needs to come out of its pickle. Anything else in it is refused.
-_ALLOWED = {
-    "builtins": {"slice"},
-    "numpy": {"dtype", "ndarray"},
-    "numpy.core.multiarray": {"_reconstruct"},
-    "numpy.core.numeric": {"_frombuffer"},
-    "pandas._libs.internals": {"_unpickle_block"},
-    "pandas.core.frame": {"DataFrame"},
-    "pandas.core.indexes.base": {"Index", "_new_Index"},
-    "pandas.core.indexes.range": {"RangeIndex"},
-    "pandas.core.internals.managers": {"BlockManager"},
-}
-
 Words = tuple[str, ...]
-
-
-class _TableUnpickler(pickle.Unpickler):
-    """Reads a data frame and refuses every pickle that asks for more: a pickle can run any program."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in _ALLOWED.get(module, ()):
-            raise pickle.UnpicklingError(f"a table must not ask for {module}.{name}; the file is not what it should be")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)  # the place since numpy 2
 
 
 def load_later_titles() -> pd.DataFrame:
@@ -255,8 +231,7 @@ def load_later_titles() -> pd.DataFrame:
 
     Harper and Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015.
     """
-    with lzma.open(assets.locate("movielens-titles") / "movielens.pkl.compress") as stream:
-        ratings = _TableUnpickler(stream).load()
+    ratings = assets.read_frame("movielens-titles", "movielens.pkl.compress")
     films = ratings[["movieId", "title", "year"]].drop_duplicates("movieId").dropna()
     films.columns = ["movie_id", "title", "year"]
     return films.astype({"movie_id": "int64", "year": "int64"}).sort_values("movie_id", ignore_index=True)
