@@ -15,6 +15,8 @@ SECTIONS = (
     "Takeaways",
 )  # fmt: skip
 FACTS = ("reading", "run", "memory", "download", "difficulty")
+#: Cells that a reader does not see do not count.
+REMOVED = {"remove-input", "remove-cell"}
 MIN_CELLS, MAX_CELLS = 20, 60
 MAX_LINES, MAX_STEP = 40, 30
 #: Calls of pyplot that make a figure, and functions of llmrec_lite.plots that make none.
@@ -35,7 +37,8 @@ def _headings(notebook: NotebookNode, level: int) -> list[tuple[int, Heading]]:
 
 def check_size(notebook: NotebookNode) -> list[Complaint]:
     """Check that a chapter is read in one sitting and that no cell is longer than a screen."""
-    count, found = len(notebook.cells), []
+    shown = [c for c in notebook.cells if not REMOVED & set(c.metadata.get("tags", []))]
+    count, found = len(shown), []
     if not MIN_CELLS <= count <= MAX_CELLS:
         found.append(Complaint(None, f"has {count} cells", f"keep to {MIN_CELLS} to {MAX_CELLS}"))
     for block in blocks(notebook):
