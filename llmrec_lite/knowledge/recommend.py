@@ -18,7 +18,7 @@ from llmrec_lite.knowledge.embedding import KGEModel, KnowledgeEmbedding, Scorer
 from llmrec_lite.knowledge.graph import KnowledgeGraph, people_and_context
 from llmrec_lite.knowledge.meta_knowledge import sampled_softmax
 from llmrec_lite.recommenders.base import BaseRecommender
-from llmrec_lite.recommenders.linear import DenoisingAutoencoder
+from llmrec_lite.recommenders.linear import DenoisingAutoencoder, WeightedRows
 
 
 class FactAutoencoder(DenoisingAutoencoder):
@@ -29,19 +29,24 @@ class FactAutoencoder(DenoisingAutoencoder):
     interactions still gets a score (collective matrix factorization has the same idea: Singh and Gordon, KDD 2008).
     """
 
-    def __init__(self, facts: sparse.csr_array, weight: float = 50.0, dropout: float = 0.65, l2: float = 700.0) -> None:
+    def __init__(
+        self,
+        facts: sparse.csr_array,
+        weight: float = 50.0,
+        dropout: float = 0.65,
+        l2: float = 700.0,
+        rank: int | None = None,
+    ) -> None:
         if weight < 0:
             raise SettingError(f"weight must not be negative, but is {weight!r}")
-        super().__init__(dropout, l2)
+        super().__init__(dropout, l2, rank)
         self.facts, self.weight = facts, weight
 
-    def _fit(self, train: Dataset) -> None:
+    def weighted_rows(self, train: Dataset) -> WeightedRows:
+        """Rows of users and of facts, and what they weigh."""
         if self.facts.shape[0] != train.n_items:
             raise SettingError(f"there are facts for {self.facts.shape[0]} items, but the data have {train.n_items}")
-        super()._fit(train)
-
-    def _solve(self, gram: np.ndarray) -> np.ndarray:
-        return super()._solve(gram + self.weight * (self.facts @ self.facts.T).toarray())
+        return [*super().weighted_rows(train), (self.facts.T.tocsr(), self.weight)]
 
 
 class FactEncoder:

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.recommenders.linear import DenoisingAutoencoder
+from llmrec_lite.recommenders.linear import DenoisingAutoencoder, WeightedRows
 
 PAUSES = (600.0, 30.0)
 
@@ -67,7 +67,7 @@ class SessionAutoencoder(DenoisingAutoencoder):
         session_weight: of each session's row; 0 does without.
         fact_weight: of each fact's row; 0 does without.
         user_exponent: a user with n interactions weighs n^-user_exponent (`user_weights`).
-        dropout: as of `DenoisingAutoencoder`, and `l2`.
+        dropout: as of `DenoisingAutoencoder`, and `l2`, `rank`.
 
     Data without times have no sessions; `limits` says so. Time and memory are those of `EASE`.
     """
@@ -81,8 +81,9 @@ class SessionAutoencoder(DenoisingAutoencoder):
         user_exponent: float = 0.25,
         dropout: float = 0.5,
         l2: float = 1000.0,
+        rank: int | None = None,
     ) -> None:
-        super().__init__(dropout, l2)
+        super().__init__(dropout, l2, rank)
         for name, weight in (("session_weight", session_weight), ("fact_weight", fact_weight)):
             if not (np.isfinite(weight) and weight >= 0):
                 raise SettingError(f"{name} must be a finite number from 0, not {weight!r}")
@@ -93,17 +94,10 @@ class SessionAutoencoder(DenoisingAutoencoder):
         self.facts, self.pauses, self.session_weight = facts, pauses, session_weight
         self.fact_weight, self.user_exponent = fact_weight, user_exponent
 
-    def _fit(self, train: Dataset) -> None:
+    def weighted_rows(self, train: Dataset) -> WeightedRows:
+        """Rows of each kind, (rows, n_items), and what they weigh, for those that the data and the settings allow."""
         if self.facts is not None and self.facts.shape[0] != train.n_items:
             raise SettingError(f"there are facts for {self.facts.shape[0]} items, but the data have {train.n_items}")
-        self._prepare(train)
-        gram = np.zeros((train.n_items, train.n_items))
-        for rows, weight in self.weighted_rows(train):
-            gram += weight * (rows.T @ rows).toarray()
-        self.weights_ = self._solve(gram).astype(np.float32, order="C")
-
-    def weighted_rows(self, train: Dataset) -> list[tuple[sparse.csr_array, float]]:
-        """Rows of each kind, (rows, n_items), and what they weigh, for those that the data and the settings allow."""
         users = train.matrix()
         if self.user_exponent:
             root = np.sqrt(user_weights(np.diff(users.indptr), self.user_exponent))

@@ -134,3 +134,10 @@ def test_wrong_settings_are_named(wrong):
 def test_facts_of_other_items_are_named(data):
     with pytest.raises(SettingError):
         SessionAutoencoder(sparse.csr_array((4, 1))).fit(data)
+
+
+def test_a_full_rank_is_the_whole_autoencoder(larger, facts):
+    whole = SessionAutoencoder(facts, (60,), dropout=0.4, l2=20.0).fit(larger)
+    low = SessionAutoencoder(facts, (60,), dropout=0.4, l2=20.0, rank=12).fit(larger)
+    np.testing.assert_allclose(low.left_ @ low.right_.T, whole.weights_, atol=1e-4)
+    np.testing.assert_allclose(low.score_indices([3, 1]), whole.score_indices([3, 1]), atol=1e-4)
