@@ -19,7 +19,8 @@ from llmrec_lite.language.text_recommender import Encoder, TextRecommender, enco
 from llmrec_lite.llma.cold_start import ColdStartFusion
 from llmrec_lite.llma.config import PARTS, ItemKnowledge, LLMAConfig, truncated_svd
 from llmrec_lite.llma.explain import reasons
-from llmrec_lite.llma.fusion import FusedRecommender, fuse
+from llmrec_lite.llma.fusion import FusedRecommender
+from llmrec_lite.llma.requests import is_near, request_scores
 from llmrec_lite.recommenders.base import BaseRecommender, FoldInRecommender, histories_to_matrix
 from llmrec_lite.recommenders.content import unit_rows
 
@@ -229,11 +230,11 @@ class LLMA(BaseRecommender):
         else:
             seen, personal = histories_to_matrix([history or ()], train), self.score_new([history or ()])
             cold = seen.nnz <= WARM_HISTORY_MIN
-        scores, requested = personal, np.zeros_like(personal)
+        scores, near = personal, np.zeros(train.n_items, bool)
         if request is not None:
-            share = self.config_.request_share
-            requested = fuse({"request": self.score_request(request)[None]}, {"request": share})
-            scores = requested + fuse({"user": personal}, {"user": 1 - share})
+            config, wish, unseen = self.config_, self.score_request(request), seen.toarray()[0] == 0
+            scores = request_scores(wish, personal[0], config.request_share, config.request_items, unseen)[None]
+            near = is_near(wish)
         best = self._reranked(scores, seen, k)[0]
         best = best[best >= 0]
         return pd.DataFrame(
@@ -242,7 +243,7 @@ class LLMA(BaseRecommender):
                 "rank": np.arange(1, len(best) + 1),
                 "item": [self.labels_[item] for item in best],
                 "score": scores[0, best],
-                "reason": reasons(self, best, seen.indices, request, requested[0, best], cold),
+                "reason": reasons(self, best, seen.indices, request, near[best], cold),
             }
         )
 

@@ -26,7 +26,7 @@ from llmrec_lite.llma.cold_start import ColdStartFusion
 from llmrec_lite.llma.config import ItemKnowledge, LLMAConfig
 from llmrec_lite.llma.weights import Gate
 
-FORMAT = 2
+FORMAT = 3
 MODEL, ARRAYS, CATALOG = "model.json", "arrays.safetensors", "catalog.json"
 ITEM_COLUMNS = ["item_id", "title", "year", "genres", "text"]
 

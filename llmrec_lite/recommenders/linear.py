@@ -17,7 +17,6 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.recommenders.base import FoldInRecommender, binary
 
-
 MAX_BLOCK = 4_000_000  # numbers of a block of rows times directions
 WeightedRows = Sequence[tuple[sparse.csr_array, float]]
 
