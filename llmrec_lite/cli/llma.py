@@ -26,6 +26,9 @@ def fit_command(
     items: Annotated[
         Path | None, typer.Option(help="CSV, TSV or Parquet: item_id[, title, year, genres, text].")
     ] = None,
+    facts: Annotated[
+        Path | None, typer.Option(help="CSV, TSV or Parquet of facts: head (an item_id), relation, tail.")
+    ] = None,
     text: Annotated[bool, typer.Option(help="Read the items' texts with a language model.")] = True,
     invalid: Annotated[
         Literal["raise", "drop"], typer.Option(help='Rows with bad values: "raise" an error, or "drop" them.')
@@ -43,20 +46,29 @@ def fit_command(
 
     if items is not None and interactions is None:
         raise SettingError("--items needs --interactions too")
+    if facts is not None and interactions is None:
+        raise SettingError("--facts needs --interactions too; MovieLens comes with facts of its own")
     check_target(out)  # before minutes of work
     config = LLMAConfig(encoder="minilm" if text else None, order=order, seed=seed)
-    facts = None
+    known = None
     if interactions is None:
         from llmrec_lite.knowledge.graph import film_facts
 
         data = load_movielens()
-        facts = film_facts(data)
+        known = film_facts(data)
     else:
         data = Dataset.from_files(interactions, items, invalid=invalid)
+        if facts is not None:
+            from llmrec_lite.knowledge.graph import item_facts
+
+            known, n_used = item_facts(read_table(facts), data)
+            screen.print(f"{n_used:,} facts are of items of the catalog.", markup=False, soft_wrap=True)
     screen.print(f"Fitting LLMA to {data!r} ...", markup=False, soft_wrap=True)
     began = time.perf_counter()
-    model = LLMA(config, facts=facts, progress=True).fit(data)
+    model = LLMA(config, facts=known, progress=True).fit(data)
     model.save(out)
+    for limit in model.limits():
+        screen.print(f"Note: {limit}.", markup=False, soft_wrap=True)
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in model.fused_.gate_.known.items())
     screen.print(f"Fitted in {time.perf_counter() - began:.0f} s; weights: {weights}.", markup=False, soft_wrap=True)
     screen.print(f"The model is at {out}. Try: llmrec recommend --model {out} --user ID", markup=False, soft_wrap=True)

@@ -17,7 +17,7 @@ from scipy import sparse
 from llmrec_lite import assets
 from llmrec_lite.cleaning import add_time_features
 from llmrec_lite.data import Dataset
-from llmrec_lite.errors import SettingError
+from llmrec_lite.errors import DataError, SettingError
 
 COLUMNS = ["head", "relation", "tail"]
 # What the graph says of films, in words; the other relations are these read backwards.
@@ -165,6 +165,27 @@ def genre_facts(data: Dataset) -> sparse.csr_array:
     itself = pd.Series(data.items["item_id"].astype(str).to_numpy(), data.items["item_id"])
     facts = facts[facts["tail"].notna() & (facts["tail"] != "")]
     return fact_matrix(facts, itself, data)[0] if len(facts) else sparse.csr_array((data.n_items, 1))
+
+
+def item_facts(facts: pd.DataFrame, data: Dataset) -> tuple[sparse.csr_array, int]:
+    """Facts about items of any catalog, (n_items, n_facts) as `fact_matrix` weighs them, and how many are of its items.
+
+    Columns are head, an item's id, relation and tail; ids are compared as text, and rows with a gap are left out.
+
+    Raises:
+        DataError: a column is missing, or no fact is of an item.
+    """
+    if missing := {"head", "relation", "tail"} - set(facts.columns):
+        raise DataError(f"the facts lack {sorted(missing)}; their columns are {list(facts.columns)}")
+    told = facts[["head", "relation", "tail"]].dropna().astype(str)
+    itself = pd.Series(data.items["item_id"].astype(str).to_numpy(), data.items["item_id"])
+    n_used = int(told["head"].isin(itself).sum())
+    if not n_used:
+        raise DataError(
+            f"none of the {len(facts):,} facts is of an item of the catalog; write ids as there, such as "
+            f"{itself.iloc[0]!r}, into the column head"
+        )
+    return fact_matrix(told, itself, data)[0], n_used
 
 
 def people_and_context(train: Dataset, links: pd.Series | None = None, liked: float = 4.0) -> pd.DataFrame:

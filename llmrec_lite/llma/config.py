@@ -14,7 +14,7 @@ from scipy import sparse
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
+from llmrec_lite.knowledge.facts import FactAutoencoder, FactEncoder
 from llmrec_lite.language.text_recommender import ConcatEncoder, Encoder, TextRecommender
 from llmrec_lite.meta.tasks import HistoryOrder
 from llmrec_lite.recommenders.base import FoldInRecommender

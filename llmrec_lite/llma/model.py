@@ -25,6 +25,8 @@ from llmrec_lite.recommenders.base import BaseRecommender, FoldInRecommender, hi
 from llmrec_lite.recommenders.content import unit_rows
 
 COLD_USER_MAX = 10  # a user of the data with fewer items is scored as a cold-start user
+# Why a part is not made.
+WITHOUT = {"text": "there are no texts, or neither a language model nor facts to read them with"}
 WARM_HISTORY_MIN = 40  # a new user with more items is scored as a user of the data
 
 
@@ -45,9 +47,10 @@ class LLMA(BaseRecommender):
     Fitting MovieLens 100K takes less than a minute and 1.6 GB on two cores, once the texts are encoded. Made-up data
     without texts, up to a million interactions, take one to three minutes and up to 1.5 GB (the experiment
     `llma_growth`): ten times the interactions take about twice the time, ten times the users not quite three times.
-    Memory grows with the square of the items up to `largest_autoencoder`; beyond, the factors are the only such part,
-    and time and memory grow with the items. Where users times items are more than `MAX_DENSE_CELLS`, cold start does
-    without attention over users. Scores of one user are on one scale; those of two users need not be.
+    Memory grows with the square of the items up to `largest_autoencoder`; beyond, the autoencoder is of a low rank, and
+    time and memory grow with the items. Where users times items are more than `MAX_DENSE_CELLS`, attention is over some
+    of the users. `limits` and `repr` say what a model does without. Scores of one user are on one scale; those of two
+    users need not be.
     """
 
     _own_encoder: Encoder | None = None  # of the configuration, loaded when a text is to be read
@@ -122,6 +125,21 @@ class LLMA(BaseRecommender):
                 f"none of the parts {self.config_.parts} can be made: there are no texts or facts, or too many items"
             )
         return parts
+
+    def limits(self) -> list[str]:
+        """What the data or the settings did not allow, a sentence each."""
+        config, train = self.config_, self._fitted()
+        found = [f"no part {name}, as {WITHOUT[name]}" for name in config.parts if name not in self.parts_]
+        if "autoencoder" in self.parts_ and train.n_items > config.largest_autoencoder:
+            found.append(
+                f"an autoencoder of rank {config.autoencoder_rank}, as there are more than "
+                f"{config.largest_autoencoder:,} items (largest_autoencoder)"
+            )
+        return found + self.cold_start_.limits()
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        found = [] if self.train_ is None else self.limits()
+        return super().__repr__(N_CHAR_MAX) + (f" ({'; '.join(found)})" if found else "")
 
     def make_fusion(self, parts: dict[str, FoldInRecommender]) -> FusedRecommender:
         """Fusion of the parts, not fitted yet."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from llmrec_lite.errors import SettingError
-from llmrec_lite.llma.scales import normalize_scores
 
 NEAR = 100  # the nearest 1 / NEAR of the catalog are called near, and may answer a wish
 AT_MOST = 10  # no more than 1 / AT_MOST of a short catalog may
@@ -20,6 +19,13 @@ def nearest_first(wish: np.ndarray, unseen: np.ndarray) -> np.ndarray:
 def n_candidates(n_items: int, most: int) -> int:
     """How many of the nearest items may answer: `most`, or a tenth of a short catalog, or a hundredth of a long one."""
     return max(min(most, -(-n_items // AT_MOST)), -(-n_items // NEAR))
+
+
+def rank_share(scores: np.ndarray) -> np.ndarray:
+    """Share of the other items that each beats, (n,), ties counting half: `normalize_scores` by rank, for one row."""
+    ordered = np.sort(scores)
+    beaten = np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right") - 1
+    return beaten / 2 / max(len(scores) - 1, 1)
 
 
 def request_scores(
@@ -48,7 +54,7 @@ def request_scores(
     places = order[: n_candidates(len(wish), most)]
     as_near = wish[order] >= (wish[places[-1]] if len(places) else np.inf)
     near, rest = order[as_near], order[~as_near]
-    scores[near] = share * normalize_scores(wish[near], "rank") + (1 - share) * normalize_scores(other[near], "rank")
+    scores[near] = share * rank_share(wish[near]) + (1 - share) * rank_share(other[near])
     scores[rest] = -np.arange(1, len(rest) + 1) / (len(rest) + 1)
     return scores
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from scipy import sparse
@@ -19,6 +20,7 @@ from llmrec_lite.recommenders.base import FoldInRecommender, binary
 
 MAX_BLOCK = 4_000_000  # numbers of a block of rows times directions
 WeightedRows = Sequence[tuple[sparse.csr_array, float]]
+Directions = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class _LinearAutoencoder(FoldInRecommender):
@@ -104,7 +106,14 @@ class DenoisingAutoencoder(_LinearAutoencoder):
             return
         self._prepare(train)
         rows = self.weighted_rows(train)
-        self.set_directions(_diagonal(rows, train.n_items), *gram_directions(rows, train.n_items, self.rank))
+        self.set_directions(*gram_directions(rows, train.n_items, self.rank))
+
+    def fit_directions(self, train: Dataset, directions: Directions) -> Self:
+        """Fit with directions that `gram_directions` has found for the rows of `train`; several settings share them."""
+        self._prepare(train)
+        self.set_directions(*directions)
+        self.train_ = train
+        return self
 
     def set_directions(self, diagonal: np.ndarray, values: np.ndarray, vectors: np.ndarray) -> None:
         """Solve for weights of a low rank, from the Gram matrix's diagonal, (n_items,), and its main directions."""
@@ -137,10 +146,8 @@ class DenoisingAutoencoder(_LinearAutoencoder):
         return self.right_[items] @ self.left_[seen].T
 
 
-def gram_directions(
-    rows: WeightedRows, n_items: int, rank: int, iterations: int = 4, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Largest eigenvalues of the Gram matrix of weighted rows, (k,), and their eigenvectors, (n_items, k).
+def gram_directions(rows: WeightedRows, n_items: int, rank: int, iterations: int = 4, seed: int = 0) -> Directions:
+    """Diagonal, (n_items,), largest eigenvalues, (k,), and their vectors, (n_items, k), of weighted rows' Gram matrix.
 
     Randomized subspace iteration (Halko, Martinsson and Tropp, "Finding Structure with Randomness", SIAM Review 2011,
     algorithm 4.4 on a symmetric matrix). The Gram matrix is never formed: it is applied to blocks of rows. There are
@@ -152,7 +159,8 @@ def gram_directions(
         basis = np.linalg.qr(_gram_times(rows, basis))[0]
     values, turned = np.linalg.eigh((basis.T @ _gram_times(rows, basis)).astype(float))
     largest = np.flatnonzero(values > 1e-6 * max(values[-1], 1e-30))[::-1][:rank]
-    return values[largest], basis.astype(float) @ turned[:, largest]
+    diagonal = sum((weight * (matrix**2).sum(0) for matrix, weight in rows), np.zeros(n_items))
+    return diagonal, values[largest], (basis @ turned[:, largest].astype(basis.dtype))
 
 
 def _gram_times(rows: WeightedRows, basis: np.ndarray) -> np.ndarray:
@@ -164,11 +172,6 @@ def _gram_times(rows: WeightedRows, basis: np.ndarray) -> np.ndarray:
             block = matrix[begin : begin + size]
             total += (weight * (block.T @ (block @ basis))).astype(basis.dtype)
     return total
-
-
-def _diagonal(rows: WeightedRows, n_items: int) -> np.ndarray:
-    """Diagonal of the Gram matrix of weighted rows, (n_items,)."""
-    return sum((weight * (matrix**2).sum(0) for matrix, weight in rows), np.zeros(n_items))
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:

@@ -127,7 +127,8 @@ def test_a_full_rank_is_the_whole_autoencoder(met, data, rank):
 
 def test_a_low_rank_keeps_the_main_directions(met, data):
     gram = met.T @ met
-    values, vectors = gram_directions([(data.matrix(), 2.0)], 8, 3)
+    diagonal, values, vectors = gram_directions([(data.matrix(), 2.0)], 8, 3)
+    np.testing.assert_allclose(diagonal, np.diag(2 * gram))
     expected = np.linalg.eigvalsh(2 * gram)[::-1][:3]
     np.testing.assert_allclose(values, expected, rtol=1e-4)
     np.testing.assert_allclose(2 * gram @ vectors, vectors * values, atol=1e-2)
@@ -142,7 +143,7 @@ def test_directions_are_found_in_blocks(met, data, monkeypatch):
     whole = gram_directions([(data.matrix(), 1.0)], 8, 3)
     monkeypatch.setattr("llmrec_lite.recommenders.linear.MAX_BLOCK", 16)
     parts = gram_directions([(data.matrix(), 1.0)], 8, 3)
-    np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
+    np.testing.assert_allclose(parts[1], whole[1], rtol=1e-5)
 
 
 def test_a_rank_below_one_is_refused():
