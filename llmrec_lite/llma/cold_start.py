@@ -97,7 +97,7 @@ class ColdStartFusion(BaseEstimator):
         for k in np.unique(nearest[sizes > 0]):
             rows = np.flatnonzero((nearest == k) & (sizes > 0))
             support, own = interactions[rows], None if users is None else users[rows]
-            every = _scores(support, parts, self.later_[k], self._rankers(k), own)
+            every = _scores(support, parts, self.later_[k], self.rankers(k), own)
             weighted = {name: every[name] for name in self.weights_[k]}
             scores[rows] = fuse(weighted, self.weights_[k], "zscore", support.toarray() == 0)
         return scores
@@ -122,8 +122,8 @@ class ColdStartFusion(BaseEstimator):
         self._autoencoders: dict[tuple[float, float], DenoisingAutoencoder] = {}
         return self
 
-    def _rankers(self, k: int) -> list[ColdStartRanker]:
-        """Return attention for K interactions, made when it is first asked for; known users never ask."""
+    def rankers(self, k: int) -> list[ColdStartRanker]:
+        """Attention for K interactions, made when it is first asked for; known users never ask."""
         if k not in self.attention_:
             data, vectors = self._attends_to
             self.attention_[k] = []
