@@ -3,7 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from llmrec_lite.data import Dataset, load_movielens
-from llmrec_lite.errors import DataError, UnknownIdError
+from llmrec_lite.errors import DataError, DataWarning, UnknownIdError
 from llmrec_lite.evaluate import Report, compare, evaluate, evaluate_ratings
 
 try:
@@ -13,6 +13,7 @@ except PackageNotFoundError:  # run from a checkout that was never installed
 
 __all__ = [
     "DataError",
+    "DataWarning",
     "Dataset",
     "Report",
     "UnknownIdError",

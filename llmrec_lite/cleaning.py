@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-# What the columns of a data set can hold: float32 ratings, int64 seconds.
-LARGEST = {"rating": float(np.finfo(np.float32).max), "timestamp": 2.0**62}
+from llmrec_lite.errors import hint, shorten
+
+# What the columns of a data set can hold: float32 ratings, seconds until the year 5138.
+LARGEST = {"rating": float(np.finfo(np.float32).max), "timestamp": 1e11}
 
 
 def find_problems(interactions: pd.DataFrame, rating_range: tuple[float, float] | None = None) -> pd.DataFrame:
@@ -56,15 +58,18 @@ def find_problems(interactions: pd.DataFrame, rating_range: tuple[float, float] 
     return table.astype({"row": "int64"}).sort_values("row", kind="stable", ignore_index=True)
 
 
-def describe_problems(problems: pd.DataFrame, max_rows: int = 10) -> str:
-    """Text that lists what `find_problems` found, the first `max_rows` of them row by row."""
+def describe_problems(problems: pd.DataFrame, max_rows: int = 10, where: str | None = None) -> str:
+    """Text that lists what `find_problems` found in a file or table, the first `max_rows` of them row by row."""
     lines = [
-        f"  row {row.row}: {row.column} {row.value!r}: {row.problem}" for row in problems.head(max_rows).itertuples()
+        f"  row {row.row}: {row.column} {shorten(row.value)}: {row.problem}"
+        for row in problems.head(max_rows).itertuples()
     ]
     if len(problems) > max_rows:
         lines.append(f"  ... and {len(problems) - max_rows:,} more")
-    hint = 'mend the file, or pass invalid="drop" to leave those rows out'
-    return "\n".join([f"{problems['row'].nunique():,} rows cannot be used ({hint}):", *lines])
+    n = problems["row"].nunique()
+    what = f"{where}: " if where else ""
+    advice = f"mend the file, or pass {hint('invalid', 'drop')} to leave those rows out"
+    return "\n".join([f"{what}{n:,} rows cannot be used ({advice}):", *lines])
 
 
 def find_bursts(interactions: pd.DataFrame, min_ratings: int = 100, seconds: int = 60) -> pd.DataFrame:

@@ -6,8 +6,8 @@ it maps them to 0..n-1 once, and everything numerical in the package works on th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterable, Sequence
+import warnings
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,106 +18,16 @@ import pandas as pd
 from scipy import sparse
 
 from llmrec_lite import assets
-from llmrec_lite.cleaning import describe_problems, find_problems
-from llmrec_lite.errors import DataError, SettingError, UnknownIdError
-from llmrec_lite.text import film_label, item_text
-
-INTERACTION_COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV, TSV or Parquet file.
-
-    Raises:
-        DataError: no such file, another ending, or a content that cannot be read; the file is named.
-    """
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    readers = {".csv": pd.read_csv, ".tsv": lambda p: pd.read_csv(p, sep="\t"), ".parquet": pd.read_parquet}
-    if path.suffix.lower() not in readers:
-        raise DataError(f"{path}: cannot read {path.suffix or 'a file without ending'}; use .csv, .tsv or .parquet")
-    try:
-        table = readers[path.suffix.lower()](path)
-    except Exception as error:  # pandas and pyarrow raise a dozen kinds; the reader needs the file's name
-        raise DataError(f"{path}: {error}") from error
-    if path.suffix.lower() != ".parquet" and not isinstance(table.index, pd.RangeIndex):
-        # pandas would take the first column for row labels, and shift the meaning of all others
-        raise DataError(f"{path}: the rows have more fields than the header {list(table.columns)} names")
-    return table
-
-
-def interaction_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return user_id, item_id, rating (1.0 where absent) and timestamp (seconds; 0 where absent).
-
-    Raises:
-        DataError: there is no column of users or of items.
-    """
-    missing = {"user_id", "item_id"} - set(frame.columns)
-    if missing:
-        raise DataError(f"the interactions lack {sorted(missing)}; their columns are {list(frame.columns)}")
-    frame = frame.reset_index(drop=True)
-    if "rating" not in frame:
-        frame = frame.assign(rating=1.0)
-    if "timestamp" not in frame:
-        frame = frame.assign(timestamp=0)
-    if pd.api.types.is_datetime64_any_dtype(frame["timestamp"]):
-        epoch = pd.Timestamp(0, tz=frame["timestamp"].dt.tz)
-        frame = frame.assign(timestamp=(frame["timestamp"] - epoch) // pd.Timedelta(seconds=1))
-    return frame[INTERACTION_COLUMNS]
-
-
-def plain_ids(ids: pd.Series) -> pd.Series:
-    """Undo what storage did to ids: categories, and integers that became floats beside a missing one."""
-    if isinstance(ids.dtype, pd.CategoricalDtype):
-        ids = ids.astype(ids.cat.categories.dtype)
-    return ids.astype("int64") if ids.dtype.kind == "f" and (ids % 1 == 0).all() else ids
-
-
-def _with_all_ids(table: pd.DataFrame | None, column: str, seen: pd.Series) -> pd.DataFrame:
-    """Return the table with a row for every id of `seen`, known ones in their place, new ones appended."""
-    if table is None:
-        ids = seen.unique()
-        return pd.DataFrame({column: np.sort(ids) if seen.dtype.kind in "iuf" else ids})
-    if column not in table:
-        raise DataError(f"the table of {column[:-3]}s lacks the column {column!r}; it has {list(table.columns)}")
-    table = table.reset_index(drop=True)
-    if table.empty:
-        raise DataError(f"the table of {column[:-3]}s is empty; leave it out if there is none")
-    for wrong, problem in ((table[column].isna(), "is missing"), (table[column].duplicated(), "occurs twice")):
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            raise DataError(f"{column} {table[column].iloc[row]} {problem} in its table (row {row + 1})")
-    table[column] = plain_ids(table[column])
-    ours, theirs = (pd.api.types.infer_dtype(ids) for ids in (seen, table[column]))
-    if ours != theirs and not (ours.startswith("mixed") or theirs.startswith("mixed")):
-        raise DataError(f"{column} is {ours} in the interactions but {theirs} in its table; make them one type")
-    new = seen[~seen.isin(table[column])].drop_duplicates()
-    return pd.concat([table, new.to_frame()], ignore_index=True) if len(new) else table
-
-
-def item_table(items: pd.DataFrame | None, seen: pd.Series) -> pd.DataFrame:
-    """Catalog with every item of `seen` in it, and a title, year, genres and text for each.
-
-    Raises:
-        DataError: no column of ids, an empty table, a missing or repeated id, ids of another type than `seen`.
-    """
-    table = _with_all_ids(items, "item_id", seen).reset_index(drop=True)
-    for column in ("title", "genres"):
-        table[column] = table[column].fillna("").astype(str) if column in table else ""
-    year = pd.to_numeric(table["year"], errors="coerce") if "year" in table else pd.Series(pd.NA, table.index)
-    table["year"] = year.where(year % 1 == 0).astype("Int64")  # text, fractions and infinity are no years
-    untitled = table["title"] == ""
-    table["title"] = table["title"].where(~untitled, "item " + table["item_id"].astype(str))
-    if "text" not in table:
-        table["text"] = [item_text(row) for row in table.to_dict("records")]
-        table["text"] = table["text"].where(~untitled, "")
-    return table.assign(text=table["text"].fillna(""))
-
+from llmrec_lite.errors import DataError, DataWarning, SettingError, UnknownIdError
+from llmrec_lite.frames import INTERACTION_COLUMNS, interaction_table, item_table, with_all_ids
+from llmrec_lite.origins import read_frames, usable_rows
+from llmrec_lite.text import film_label, reading_order
 
 __all__ = ["DataError", "Dataset", "UnknownIdError", "load_movielens"]
 
-# Articles that the catalog has moved behind a title or the second title in brackets: "Postino, Il".
-_MOVED_ARTICLE = re.compile(r"([^()]+), (The|A|An|Il|La|Le|Les|El|Los|Das|Der|Die|Det|O|L')(?=\s*\(|\)|$)")
+
+# How messages name the tables of a caller.
+_IN_PYTHON = {"interactions": "the interactions", "items": "the table of items", "users": "the table of users"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,38 +57,55 @@ class Dataset:
         *,
         rating_range: tuple[float, float] | None = None,
         invalid: Literal["raise", "drop"] = "raise",
+        liked: float | None = None,
     ) -> Dataset:
         """Build a data set from tables.
 
         Args:
             interactions: user_id and item_id; rating (1.0 where absent: unary feedback) and timestamp
-                (0 where absent; the order of the rows then stands for time).
+                (0 where absent; the order of the rows then stands for time). Times are seconds since 1970, or
+                milliseconds or finer, ISO dates or a column of dates, which become seconds.
             items: the catalog. Items that only the interactions have are appended without a text.
             users: optional table of users, extended in the same way.
             rating_range: lowest and highest rating allowed.
-            invalid: whether bad rows raise, or are dropped.
+            invalid: whether bad rows raise, or are dropped. A row of the same user, item and time as one before it is
+                bad, so that "drop" keeps the first; without times that is every repeated interaction. With times, an
+                interaction repeated at another time is kept.
+            liked: keep only interactions rated at least so, as what the users like; all where None.
 
         Raises:
-            DataError: a column is missing, a table is empty, an id occurs twice in a catalog, or rows are invalid
-                (`find_problems`); each is named by its row number.
+            DataError: a column is missing, a table is empty, an id occurs twice in a catalog, the catalog has none of
+                the items of the interactions, or rows are invalid (`find_problems`); each is named by its row number.
+
+        Warns:
+            DataWarning: what is left out, or taken for granted.
         """
-        if invalid not in ("raise", "drop"):
-            raise SettingError(f'invalid must be "raise" or "drop", not {invalid!r}')
-        frame = interaction_table(interactions)
-        problems = find_problems(frame, rating_range)
-        if len(problems) and invalid == "raise":
-            raise DataError(describe_problems(problems))
-        frame = frame.drop(frame.index[problems["row"].unique() - 1]).reset_index(drop=True)
-        if frame.empty:
-            raise DataError("no interaction is left: the table is empty, or every row of it is invalid")
-        frame = frame.assign(
-            user_id=plain_ids(frame["user_id"]),
-            item_id=plain_ids(frame["item_id"]),
-            rating=pd.to_numeric(frame["rating"]).astype("float32"),  # a column with text is text throughout
-            timestamp=pd.to_numeric(frame["timestamp"]).astype("int64"),
-        )
-        users = _with_all_ids(users, "user_id", frame["user_id"]).reset_index(drop=True)
-        return cls(frame, item_table(items, frame["item_id"]), users)
+        told: dict[str, list[str]] = {}
+        frames = {"interactions": interactions, "items": items, "users": users}
+        options = {"rating_range": rating_range, "invalid": invalid, "liked": liked}
+        data = cls._build(frames, dict(_IN_PYTHON), told, **options)
+        _warn(told)
+        return data
+
+    @classmethod
+    def _build(
+        cls,
+        frames: dict[str, pd.DataFrame | None],
+        where: dict[str, str],
+        told: dict[str, list[str]],
+        rating_range: tuple[float, float] | None = None,
+        invalid: str = "raise",
+        liked: float | None = None,
+    ) -> Dataset:
+        """Data set of checked tables; `where` is how messages name each, `told` collects what is to be known."""
+        notes = {kind: told.setdefault(name, []) for kind, name in where.items()}
+        assert frames["interactions"] is not None
+        log = where["interactions"]
+        frame = interaction_table(frames["interactions"], log, notes["interactions"])
+        frame = usable_rows(frame, log, notes["interactions"], rating_range, invalid, liked)
+        people = with_all_ids(frames["users"], "user_id", frame["user_id"], where["users"], notes["users"])
+        catalog = item_table(frames["items"], frame["item_id"], where["items"], notes["items"])
+        return cls(frame, catalog, people.reset_index(drop=True))
 
     @classmethod
     def from_files(
@@ -186,15 +113,48 @@ class Dataset:
         interactions: str | Path,
         items: str | Path | None = None,
         users: str | Path | None = None,
-        **options: Any,
+        *,
+        columns: Mapping[str, str | Sequence[str]] | None = None,
+        separator: str | None = None,
+        encoding: str | None = None,
+        header: bool | None = None,
+        rating_range: tuple[float, float] | None = None,
+        invalid: Literal["raise", "drop"] = "raise",
+        liked: float | None = None,
     ) -> Dataset:
-        """Build a data set from CSV, TSV or Parquet files; `options` are those of `from_frames`.
+        """Build a data set from files of any origin; see `tables.read_table` for the formats.
 
-        Row numbers in errors count the rows after the header, from 1.
+        Well-known names of columns are recognized (`schema.NAMES`), as are the files of MovieLens without a header.
+        Ids are integers where every id of every file is written as one, and text else. Titles such as
+        "Godfather, The (1972)" are put into order. Row numbers in errors count the rows after the header, from 1.
+
+        Args:
+            interactions: the log; "-" is standard input.
+            items: the catalog.
+            users: the table of users.
+            columns: names of columns by what they are, `{"user_id": "Kunde"}`; a list where two files differ.
+            separator: of the columns of text files, guessed where None.
+            encoding: of text files, found out where None.
+            header: whether the first row names the columns, found out where None.
+            rating_range: as in `from_frames`.
+            invalid: as in `from_frames`.
+            liked: as in `from_frames`.
+
+        Raises:
+            DataError: a file cannot be read as it is, or `from_frames` refuses it.
+            SettingError: `columns` names what no file has.
+
+        Warns:
+            DataWarning: one for a file: columns that are not used, rows left out, and what is taken for granted.
         """
-        frames = [None if path is None else read_table(Path(path)) for path in (interactions, items, users)]
-        assert frames[0] is not None
-        return cls.from_frames(frames[0], frames[1], frames[2], **options)
+        paths = {"interactions": interactions, "items": items, "users": users}
+        told: dict[str, list[str]] = {}
+        how = {"separator": separator, "encoding": encoding, "header": header}
+        frames, where = read_frames(paths, columns, how, told)
+        options = {"rating_range": rating_range, "invalid": invalid, "liked": liked}
+        data = cls._build(frames, dict(_IN_PYTHON) | where, told, **options)
+        _warn(told)
+        return data
 
     def with_interactions(self, interactions: pd.DataFrame) -> Dataset:
         """Return the same users and items with other interactions (a part of ours, as a split makes it)."""
@@ -283,13 +243,24 @@ class Dataset:
         return pd.Series(shown, name="item")
 
 
-def load_movielens() -> Dataset:
+def load_movielens(edition: Literal["100k", "latest-small"] = "100k") -> Dataset:
     """Load MovieLens 100K: 943 users, 1,682 films, 100,000 ratings from 1 to 5.
 
     Harper and Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015. The rows keep
     the order of the original file, which the classic splits depend on. Titles are put into reading order
     ("Godfather, The" becomes "The Godfather"); three damaged entries of the catalog are corrected.
+
+    Args:
+        edition: "100k", or "latest-small": 671 users, 9,066 films and 100,004 ratings from 0.5 to 5, given between 1995
+            and 2016, a sample of a later edition. Five of its films have no title.
+
+    Raises:
+        SettingError: there is no such edition.
     """
+    if edition == "latest-small":
+        return _latest_small()
+    if edition != "100k":
+        raise SettingError(f'the editions of MovieLens here are "100k" and "latest-small", not {edition!r}')
     folder = assets.locate("movielens-100k")
 
     def read(kind: str, **options: Any) -> pd.DataFrame:
@@ -303,17 +274,29 @@ def load_movielens() -> Dataset:
     items["item_id"] = items["item_id"].astype("int64")
     year_in_title = items["title"].str.extract(r"\((\d{4})\)$")[0]  # the one row whose year column says "V"
     items["year"] = pd.to_numeric(items["year"], errors="coerce").fillna(pd.to_numeric(year_in_title))
-    items["title"] = items["title"].replace({"unkonwn": "Unknown"}).map(_reading_order)
+    titles = items["title"].replace({"unkonwn": "Unknown"}).str.replace(r"\s*\(\d{4}\)$", "", regex=True)
+    items["title"] = titles.str.strip().map(reading_order)
     items["genres"] = items["genres"].str.replace(" ", "|")
     users = read("user", dtype={"zip_code:token": str})
     users.columns = ["user_id", "age", "gender", "occupation", "zip_code"]
     return Dataset.from_frames(interactions, items, users, rating_range=(1, 5))
 
 
-def _reading_order(title: str) -> str:
-    """Drop a trailing "(1995)" and move an article back to the front."""
-    title = re.sub(r"\s*\(\d{4}\)$", "", title).strip()
-    return _MOVED_ARTICLE.sub(lambda m: f"{m[2]}{'' if m[2].endswith(chr(39)) else ' '}{m[1]}", title)
+def _latest_small() -> Dataset:
+    table = assets.read_frame("movielens-titles", "movielens.pkl.compress")
+    table = table.rename(columns={"userId": "user_id", "movieId": "item_id"})
+    items = table.drop_duplicates("item_id")[["item_id", "title", "year", "genres"]]
+    items["title"] = items["title"].fillna("").str.strip().map(reading_order)
+    items["genres"] = items["genres"].replace("(no genres listed)", "")
+    items = items.sort_values("item_id", ignore_index=True)
+    return Dataset.from_frames(table[INTERACTION_COLUMNS], items, rating_range=(0.5, 5))
+
+
+def _warn(told: Mapping[str, Sequence[str]]) -> None:
+    """One warning for a file or table with all that is to be known about it, at the line of the caller."""
+    for where, notes in told.items():
+        if notes:
+            warnings.warn(f"{where}: {'; '.join(dict.fromkeys(notes))}", DataWarning, stacklevel=3)
 
 
 def _lookup(index: pd.Index, ids: Iterable[Hashable], kind: str) -> np.ndarray:

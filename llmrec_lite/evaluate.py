@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from llmrec_lite import metrics
 from llmrec_lite.data import Dataset
@@ -34,9 +35,10 @@ class Report:
         weights: of each user in a mean, (n_users,): 1 for rankings, the number of test ratings for ratings, so that the
             mean is over ratings as in published tables.
         overall: metrics of all lists together, which no single user has: coverage and gini.
-        lists: item indices recommended, (n_users, k), -1 where a list is shorter; None for ratings.
+        lists: item indices recommended, (n_users, k or all candidates), -1 where a list is shorter; None for ratings.
         seed: of the bootstrap.
         resamples: of the bootstrap over users.
+        repeated: test interactions that were left out, since their user had seen the item in train.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Report:
     lists: np.ndarray | None = None
     seed: int = 0
     resamples: int = 1000
+    repeated: int = 0
 
     @cached_property
     def mean(self) -> pd.Series:
@@ -73,7 +76,8 @@ class Report:
     def __repr__(self) -> str:
         low, high = self.interval["low"], self.interval["high"]
         cells = [f"{m} {self.mean[m]:.4f} [{low[m]:.4f}, {high[m]:.4f}]" for m in self.per_user.columns[:4]]
-        return f"Report({self.name}, {len(self.per_user):,} users: {', '.join(cells)})"
+        left_out = f"; {self.repeated:,} repeated interactions left out" if self.repeated else ""
+        return f"Report({self.name}, {len(self.per_user):,} users: {', '.join(cells)}{left_out})"
 
 
 def evaluate(
@@ -84,6 +88,7 @@ def evaluate(
     *,
     candidates: np.ndarray | None = None,
     ties: Literal["random", "index"] = "random",
+    repeats: bool = False,
     item_vectors: np.ndarray | None = None,
     name: str | None = None,
     batch_size: int = 1024,
@@ -93,6 +98,7 @@ def evaluate(
 
     All items of the catalog that the user has not seen in `train` are candidates, unless `candidates` names fewer;
     every item of the user's `test` interactions is relevant (filter `test` first where only high ratings shall count).
+    An item that the user has seen in `train` is neither a hit nor a miss; the report says how many were left out.
 
     Args:
         model: fitted on `train`.
@@ -100,8 +106,9 @@ def evaluate(
         test: later interactions.
         k: length of the lists.
         candidates: indices of the items that may be recommended, such as the new ones; all where None.
-        ties: how equal scores are ordered. The order of the catalog often reflects popularity, so "index" can flatter a
-            model that cannot tell items apart.
+        ties: how equal scores are ordered: "random", anew for each user; or "index", by the catalog, whose order often
+            reflects popularity, so that it can flatter a model that cannot tell items apart.
+        repeats: let items that a user has seen in `train` be recommended and be relevant, as where people buy again.
         item_vectors: (n_items, d); where given, the lists' diversity is measured as well.
         name: of the model in tables; its class name by default.
         batch_size: users scored at a time: memory is about batch_size * n_items * 8 bytes.
@@ -109,19 +116,25 @@ def evaluate(
     """
     _check_shared(train, test)
     relevant, seen = test.matrix(), train.matrix()
+    repeated = 0
+    if not repeats:
+        relevant, repeated = _without_repeats(train, test)
     users = np.flatnonzero(np.diff(relevant.indptr))
     allowed = np.arange(train.n_items) if candidates is None else np.unique(candidates)
     if not allowed.size or allowed[0] < 0 or allowed[-1] >= train.n_items:
         raise SettingError(f"candidates must be some of the item indices 0..{train.n_items - 1}, not {candidates!r}")
-    places = np.argsort(np.random.default_rng(seed).permutation(len(allowed))) if ties == "random" else None
+    rng = np.random.default_rng(seed)
     lists, ids = [], train.users["user_id"].to_numpy()
     for start in range(0, len(users), batch_size):
         some = users[start : start + batch_size]
-        scores, known = np.asarray(model.score(ids[some]), dtype=np.float32), seen[some]
+        scores, known = np.asarray(model.score(ids[some]), dtype=np.float32), None if repeats else seen[some]
+        places = None
+        if ties == "random":
+            places = rng.permuted(np.tile(np.arange(len(allowed), dtype=np.int32), (len(some), 1)), axis=1)
         if candidates is None:
             best, _ = top_k_unseen(scores, known, k, places)
         else:
-            best, _ = top_k_unseen(scores[:, allowed], known[:, allowed], k, places)
+            best, _ = top_k_unseen(scores[:, allowed], None if known is None else known[:, allowed], k, places)
             best = np.where(best >= 0, allowed[best], -1)
         lists.append(best)
     ranked = np.concatenate(lists)
@@ -136,7 +149,7 @@ def evaluate(
         "gini": metrics.gini(ranked, train.n_items),
     }
     per_user = pd.DataFrame(values, index=pd.Index(train.users["user_id"].iloc[users], name="user_id"))
-    return Report(name or type(model).__name__, per_user, np.ones(len(users)), overall, ranked, seed)
+    return Report(name or type(model).__name__, per_user, np.ones(len(users)), overall, ranked, seed, repeated=repeated)
 
 
 def evaluate_ratings(model: RatingPredictor, test: Dataset, *, name: str | None = None, seed: int = 0) -> Report:
@@ -218,6 +231,18 @@ def _swapped_difference(a: Report, b: Report, keep: np.ndarray) -> np.ndarray:
     first = both._means(np.hstack([kept, 1 - kept]))
     second = both._means(np.hstack([1 - kept, kept]))
     return first - second
+
+
+def _without_repeats(train: Dataset, test: Dataset) -> tuple[sparse.csr_array, int]:
+    """Test interactions as a matrix without the pairs of train, and the number of interactions that go with them."""
+    before, later = (data.user_index * np.int64(train.n_items) + data.item_index for data in (train, test))
+    again = np.isin(later, before)
+    if again.all():
+        raise SettingError(
+            f"all {len(again):,} interactions of test are in train, and nothing is recommended twice; give what came "
+            "later, or pass repeats=True"
+        )
+    return test.with_interactions(test.interactions[~again]).matrix(), int(again.sum())
 
 
 def _check_shared(train: Dataset, test: Dataset) -> None:

@@ -46,15 +46,17 @@ class RatingPredictor(Protocol):
 def top_k_unseen(
     scores: np.ndarray, seen: sparse.csr_array | None, k: int, places: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and scores of the k best items of every row that the row's user has not seen, both (n, k), best first.
+    """Indices and scores of the k best items of every row that the row's user has not seen, best first.
 
     Args:
         scores: (n, n_items); -inf and nan exclude an item. Not changed.
         seen: (n, n_items) sparse, or None to exclude nothing.
         k: at least 1.
-        places: (n_items,) by which equal scores are ordered; item indices where None.
+        places: (n_items,) by which equal scores are ordered, or (n, n_items); item indices where None.
 
-    A list never depends on the sorting routine. Where candidates run out, item is -1 and score -inf.
+    Returns:
+        Both (n, min(k, n_items)). Where candidates run out, item is -1 and score -inf. A list never depends on the
+        sorting routine.
     """
     if k < 1:
         raise SettingError(f"k must be at least 1, not {k}")
@@ -75,10 +77,11 @@ def top_k_unseen(
     lowest = np.finfo(np.float32).min  # above -inf: what is excluded stays out where candidates run out
     rows, items = np.divmod(np.flatnonzero(dealt >= np.maximum(border, lowest)[:, None]), dealt.shape[1])
     values = dealt[rows, items]
-    order = np.lexsort((items if places is None else places[items], -values, rows))
+    by = items if places is None else places[items] if np.ndim(places) == 1 else places[rows, items]
+    order = np.lexsort((by, -values, rows))
     rows, items, values = rows[order], items[order], values[order]
     place = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    rows, items, values, place = (a[place < k] for a in (rows, items, values, place))
-    best, best_scores = np.full((len(scores), k), -1), np.full((len(scores), k), -np.inf, np.float32)
+    rows, items, values, place = (a[place < n] for a in (rows, items, values, place))
+    best, best_scores = np.full((len(scores), n), -1), np.full((len(scores), n), -np.inf, np.float32)
     best[rows, place], best_scores[rows, place] = items, values
     return best, best_scores

@@ -29,8 +29,8 @@ def hits_at_k(recommended: Ranked, relevant: Relevant, k: int = 10) -> tuple[np.
     """Relevance of the first k recommendations.
 
     Returns:
-        hits (n_users, k) bool, and n_relevant (n_users,), the number of relevant items of each user. One
-        user gives n_users = 1.
+        hits (n_users, min(k, n_items)) bool, and n_relevant (n_users,), the number of relevant items of each user. One
+        user gives n_users = 1, and as many places as the list has, at most k.
     """
     if k < 1:
         raise SettingError(f"k must be at least 1, not {k}")
@@ -38,8 +38,7 @@ def hits_at_k(recommended: Ranked, relevant: Relevant, k: int = 10) -> tuple[np.
         ranked, wanted = list(recommended)[:k], set(relevant)
         if len(set(ranked)) < len(ranked):
             raise SettingError(f"the list {ranked} recommends an item twice")
-        hits = np.zeros((1, k), bool)
-        hits[0, : len(ranked)] = [item in wanted for item in ranked]
+        hits = np.array([[item in wanted for item in ranked]], bool).reshape(1, len(ranked))
         return hits, np.array([len(wanted)])
     lists = np.asarray(recommended)[:, :k]
     if lists.shape[0] != relevant.shape[0]:
@@ -55,7 +54,7 @@ def hits_at_k(recommended: Ranked, relevant: Relevant, k: int = 10) -> tuple[np.
     per_user = np.diff(relevant.indptr)
     known = np.zeros(len(lists) * n_items + 1, bool)  # the last place answers for item -1
     known[np.repeat(rows[:, 0], per_user) * n_items + relevant.indices] = True
-    hits = np.zeros((len(lists), k), bool)
+    hits = np.zeros((len(lists), max(min(k, n_items), lists.shape[1])), bool)
     hits[:, : lists.shape[1]] = known[np.where(lists >= 0, rows * n_items + lists, -1)]
     return hits, per_user
 
@@ -101,7 +100,8 @@ def hit_rate_at_k(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarra
 @_per_user
 def mrr_at_k(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
     """Reciprocal of the rank of the first relevant item, 0 if it is not among the first k."""
-    return np.where(hits.any(1), 1.0 / (hits.argmax(1) + 1), 0.0)
+    first = np.hstack([hits, np.ones((len(hits), 1), bool)]).argmax(1)  # where no list has a place, too
+    return np.where(hits.any(1), 1.0 / (first + 1), 0.0)
 
 
 @_per_user
@@ -114,7 +114,7 @@ def average_precision_at_k(
     in trec_eval's `map_cut`, ranx and the recommenders-team benchmark; then a user with more than k relevant
     items cannot reach 1.
     """
-    precision_at_rank = hits.cumsum(1) / np.arange(1, k + 1)
+    precision_at_rank = hits.cumsum(1) / np.arange(1, hits.shape[1] + 1)
     terms = np.minimum(k, n_relevant) if divide_by == "ideal" else n_relevant
     return (precision_at_rank * hits).sum(1) / terms
 
@@ -126,9 +126,10 @@ def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
     Jarvelin and Kekalainen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002, with the usual
     discount 1 / log2(rank + 1). The ideal list has min(k, n_relevant) hits.
     """
-    discount = 1.0 / np.log2(np.arange(2, k + 2))
+    best = np.minimum(n_relevant, k)  # hits of the ideal list
+    discount = 1.0 / np.log2(np.arange(2, max(hits.shape[1], best.max(initial=0)) + 2))
     ideal = np.concatenate([[np.nan], np.cumsum(discount)])
-    return hits @ discount / ideal[np.minimum(n_relevant, k)]
+    return hits @ discount[: hits.shape[1]] / ideal[best]
 
 
 RANKING_METRICS: dict[str, Metric] = {

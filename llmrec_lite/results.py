@@ -16,35 +16,11 @@ from typing import Any, Literal
 import pandas as pd
 
 from llmrec_lite.assets import cache_dir
+from llmrec_lite.claims import CLAIMS
 from llmrec_lite.errors import SettingError
 from llmrec_lite.files import write_json
 
-CLAIMS = {
-    "C01": "Language-model features beat classic content features such as TF-IDF.",
-    "C02": "Collaborative filtering degrades with sparsity; language-model features do not.",
-    "C03": "A language model recommends new items, without any interaction, from their text alone.",
-    "C04": "A language model serves new users from a request in words alone.",
-    "C05": "A pre-trained model that is fine-tuned beats the same model trained from scratch.",
-    "C06": "Fine-tuning overfits when data are scarce, and augmentation helps.",
-    "C07": "Parameter-efficient tuning comes close to full fine-tuning at a fraction of the parameters.",
-    "C08": "Meta-learning adapts to a new user better than joint training plus fine-tuning.",
-    "C09": "Meta-learning reduces the data a new task needs.",
-    "C10": "MAML and Reptile both converge quickly on new tasks.",
-    "C11": "Distillation keeps most of the quality at less cost.",
-    "C12": "Multi-task training helps each of its tasks.",
-    "C13": "The meta-knowledge correction improves the dot-product score.",
-    "C14": "Attention over the behavior sequence improves on its mean.",
-    "C15": "Fusion with a knowledge graph improves accuracy, in the long tail most.",
-    "C16": "Fusing a language model and collaborative filtering is more accurate than either.",
-    "C17": "Fusion improves diversity.",
-    "C18": "Incremental updates keep up with drift at a fraction of the cost of retraining.",
-    "C19": "The system stays stable and good in the long run under its own feedback.",
-    "C20": "Language models classify the satisfaction in reviews well.",
-    "C21": "Generated, personalized text is faithful to the item.",
-    "C22": "Explanations can be faithful, quality fair across groups, and private training cheap.",
-    "C23": "Recommendations can be served in real time.",
-}
-VERDICTS = {"holds": "holds", "partly": "holds in part", "fails": "does not hold", "open": "not settled yet"}
+VERDICTS = {"holds": "holds", "partly": "holds in part", "fails": "does not hold", "open": "open"}
 
 
 @dataclass(frozen=True)
@@ -84,14 +60,14 @@ def record_claim(
     """Record the verdict of a chapter on a claim, for the ledger at the end of the book, and return it to be shown.
 
     Args:
-        claim: "C01" to "C23".
+        claim: a key of `CLAIMS`, such as "C01".
         chapter: name of the notebook, such as "03_collaborative_filtering".
         verdict: "holds", "partly", "fails" or "open" (a later chapter goes on with it).
         measured: the result in a sentence, with its numbers.
         evidence: the numbers behind it by name.
     """
     if claim not in CLAIMS:
-        raise SettingError(f"there is no claim {claim!r}; they run from C01 to C23")
+        raise SettingError(f"there is no claim {claim!r}; there are {', '.join(CLAIMS)}")
     if verdict not in VERDICTS:
         raise SettingError(f"verdict must be one of {sorted(VERDICTS)}, not {verdict!r}")
     if not re.fullmatch(r"\d\d_\w+", chapter):
@@ -119,9 +95,20 @@ def load(name: str, part: str | None = None, folder: Path | None = None) -> Any:
 
     Raises:
         FileNotFoundError: the experiment has never been run; the message names the command.
+        SettingError: the file is damaged, or holds another result, or has no such part.
     """
     path = (folder or results_dir()) / f"{name}.json"
     if not path.is_file():
         raise FileNotFoundError(f"no result {path}; make it with: python -m book.experiments run {name}")
-    record = json.loads(path.read_text(encoding="utf8"))
-    return record if part is None else pd.DataFrame(record["result"][part])
+    try:
+        record = json.loads(path.read_text(encoding="utf8"))
+        parts, found = record["result"], record.get("name", name)
+        if found != name:
+            raise ValueError(f"it holds the result {found!r}")
+        if part is not None and part not in parts:
+            raise ValueError(f"it has no part {part!r}, but {', '.join(parts)}")
+        return record if part is None else pd.DataFrame(parts[part])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SettingError(
+            f"{path} is not the result {name} ({error}); make it anew with: python -m book.experiments run {name}"
+        ) from error

@@ -18,6 +18,10 @@ out s she so t that the their them they this to up was we were what when where w
 """
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
+# Articles that a catalog has moved behind a title or the second title in brackets: "Postino, Il".
+_ARTICLES = "The|A|An|Il|Lo|La|Le|Les|Un|Une|Una|El|Los|Las|Das|Der|Die|Den|Det|En|O|L'"
+_MOVED_ARTICLE = re.compile(rf"([^()]+), ({_ARTICLES})(?=\s*\(|\)|$)")
+
 
 def normalize_text(text: str) -> str:
     """Return one spelling for one string: Unicode NFKC, single spaces, none at the ends."""
@@ -36,6 +40,13 @@ def tokenize(text: str) -> list[str]:
 def film_label(title: str, year: Any) -> str:
     """Return "Title (year)", or the title alone where no year is known. Titles repeat; labels may too."""
     return title if pd.isna(year) else f"{title} ({int(year)})"
+
+
+def reading_order(title: str) -> str:
+    """Title with a moved article back in front, "Godfather, The" as "The Godfather"."""
+    if title.endswith("), The"):
+        return f"The {title[:-5]}"
+    return _MOVED_ARTICLE.sub(lambda m: f"{m[2]}{'' if m[2].endswith(chr(39)) else ' '}{m[1]}", title)
 
 
 def item_text(item: Mapping[str, Any]) -> str:

@@ -1,7 +1,10 @@
 """The asset cache, without a network: a tiny wheel stands in for the pinned ones."""
 
 import hashlib
+import json
+import lzma
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -105,6 +108,7 @@ def test_the_table_is_pinned() -> None:
         assert asset.license
         assert asset.citation
         assert asset.about
+        assert len(bytes.fromhex(asset.files_sha256)) == 32
 
 
 def test_cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -163,6 +167,58 @@ def test_damage_is_found_and_fetched_again(store: Store, damage: str) -> None:
     assert assets.locate("tiny") == store.folder
     assert file.read_bytes() == good
     assert store.downloads == 2
+
+
+def test_a_manifest_does_not_vouch_for_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = assets.locate("tiny") / "a.txt"
+    manifest = store.folder / assets.MANIFEST
+    good, content = file.read_bytes(), json.loads(manifest.read_text())
+    known = replace(assets.ASSETS["tiny"], files_sha256=assets._sha256_of(content["files"]))
+    monkeypatch.setitem(assets.ASSETS, "tiny", known)
+    for files in ({}, {**content["files"], "a.txt": [4, hashlib.sha256(b"evil").hexdigest()]}):
+        file.write_bytes(b"evil")
+        manifest.write_text(json.dumps({**content, "files": files}))
+        store.new_process()
+        assert not assets.is_present("tiny")
+        assert (assets.locate("tiny") / "a.txt").read_bytes() == good
+    monkeypatch.setitem(assets.ASSETS, "tiny", replace(known, files_sha256="0" * 64))
+    with pytest.raises(AssetError, match="tiny"):
+        assets.locate("tiny")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "nested", "huge", "folder"])
+def test_a_manifest_that_is_no_manifest_is_not_waited_for(store: Store, kind: str) -> None:
+    manifest = assets.locate("tiny") / assets.MANIFEST
+    manifest.unlink()
+    if kind == "pipe":
+        os.mkfifo(manifest)
+    elif kind == "device":
+        manifest.symlink_to("/dev/zero")
+    elif kind == "folder":
+        manifest.mkdir()
+    elif kind == "huge":
+        with manifest.open("wb") as stream:
+            stream.truncate(6 << 30)
+    else:
+        manifest.write_text("[" * 200_000)
+    store.new_process()
+    assert (assets.locate("tiny") / "a.txt").read_bytes() == MEMBERS["tiny/data/a.txt"]
+    assert store.downloads == 2
+
+
+def test_what_stands_in_the_way_is_replaced_and_what_links_point_to_is_not(store: Store) -> None:
+    store.cache.mkdir()
+    mine = store.cache.parent / "mine"
+    mine.mkdir()
+    (mine / "photo").write_text("x")
+    staging = store.cache / ".tiny.part"
+    store.folder.symlink_to(store.cache.parent / "gone")  # a disk that is no longer there
+    staging.write_text("a file")
+    assert (assets.locate("tiny") / "a.txt").is_file()
+    staging.symlink_to(mine)
+    assets.fetch("tiny", force=True)
+    assert (mine / "photo").read_text() == "x"
+    assert store.visible() == ["tiny"]
 
 
 def test_a_file_lost_while_the_process_runs_is_noticed(store: Store) -> None:
@@ -425,3 +481,17 @@ def test_the_module_is_a_command(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Error: There is no asset 'nothing'. The known assets are: movielens-100k" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# ---- tables in pickles ----
+
+
+def test_a_pickle_that_asks_for_more_than_a_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bad:
+        def __reduce__(self) -> tuple:
+            return os.getenv, ("HOME",)
+
+    (tmp_path / "t").write_bytes(lzma.compress(pickle.dumps(Bad())))
+    monkeypatch.setattr(assets, "locate", lambda name: tmp_path)
+    with pytest.raises(pickle.UnpicklingError, match=r"os\.getenv"):
+        assets.read_frame("movielens-titles", "t")

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from llmrec_lite import DataError, Dataset, UnknownIdError
-from llmrec_lite.errors import SettingError
+from llmrec_lite import DataError, Dataset, UnknownIdError, load_movielens
+from llmrec_lite.errors import DataWarning, SettingError
 from llmrec_lite.recommenders import ItemMean, Popularity
+from llmrec_lite.schema import FLAGS
 
 COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 LOG = pd.DataFrame([(1, 10, 5, 100), (1, 20, 3, 200), (2, 10, 4, 300)], columns=COLUMNS)
@@ -309,7 +310,7 @@ def test_files_of_every_kind_give_the_same(ending, tmp_path):
         ("log", "user_id", "log"),
         ("log.csv", "", "log.csv"),
         ("log.csv", "user_id,item_id\n", None),
-        ("log.csv", "user_id;item_id\n1;2\n", None),
+        ("log.csv", "user_id;item_id\n1;2;3\n", None),
         ("log.csv", "user_id,item_id\n1,2,5\n", "item_id"),
         ("log.csv", "user_id,item_id\n1,2\n1,2,5\n", "line 3"),
         ("log.parquet", "not parquet", "(?i)parquet"),
@@ -385,3 +386,35 @@ def test_absent_times_are_zero_and_absent_ratings_one():
     data = Dataset.from_frames(pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2]}))
     assert data.interactions["timestamp"].tolist() == [0, 0]
     assert data.interactions["rating"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.data
+def test_the_later_edition_is_whole():
+    data = load_movielens("latest-small")
+    assert repr(data) == "Dataset(100,004 interactions, 671 users, 9,066 items)"
+    assert data.interactions.iloc[0].tolist() == [1, 31, 2.5, 1260759144]
+    assert data.has_timestamps
+    items = data.items.set_index("item_id")
+    labels = data.labels().set_axis(items.index)
+    assert labels[858] == "The Godfather (1972)"
+    assert items.loc[1, "genres"] == "Adventure|Animation|Children|Comedy|Fantasy"
+    assert (items["year"].isna()).sum() == labels.str.startswith("item ").sum() == 5
+    assert not items["genres"].str.contains("no genres").any()
+    with pytest.raises(SettingError, match="latest-large"):
+        load_movielens("latest-large")
+
+
+@pytest.mark.data
+def test_files_of_movielens_as_they_are_shipped_give_the_same(movielens, tmp_path):
+    movielens.interactions.astype({"rating": int}).to_csv(tmp_path / "u.data", sep="\t", header=False, index=False)
+    items = movielens.items
+    lines = []
+    for row in items.itertuples():
+        title = row.title if pd.isna(row.year) else f"{row.title} ({row.year})"
+        flags = "|".join(str(int(flag in row.genres.split("|"))) for flag in FLAGS)
+        lines.append(f"{row.item_id}|{title}|01-Jan-{row.year}||http://us.imdb.com/{row.item_id}|{flags}\n")
+    (tmp_path / "u.item").write_text("".join(lines), "latin-1")
+    with pytest.warns(DataWarning):
+        read = Dataset.from_files(tmp_path / "u.data", tmp_path / "u.item")
+    assert_frame_equal(read.interactions, movielens.interactions)
+    assert_frame_equal(read.items[items.columns], items)

@@ -24,5 +24,24 @@ def test_every_error_is_one_of_ours_and_of_its_kind(name):
 
 
 def test_the_list_is_whole():
-    ours = {name for name, value in vars(errors).items() if isinstance(value, type)}
-    assert ours == {"LlmrecError", *KINDS}
+    own = {name: value for name, value in vars(errors).items() if getattr(value, "__module__", "") == errors.__name__}
+    ours = {name for name, value in own.items() if isinstance(value, type)}
+    assert ours == {"LlmrecError", "DataWarning", *KINDS}
+
+
+def test_hints_are_written_as_the_caller_writes():
+    assert errors.hint("invalid", "drop") == 'invalid="drop"'
+    assert errors.hint("header", False) == "header=False"
+    with errors.command_line_hints():
+        assert errors.hint("invalid", "drop") == "--invalid drop"
+        assert errors.hint("separator", ";") == "--separator ';'"
+        assert errors.hint("header", False) == "--no-header"
+        assert errors.hint("columns", {"user_id": "a", "item_id": "b"}) == "--columns user_id=a,item_id=b"
+    assert errors.hint("separator", ";") == 'separator=";"'
+
+
+def test_long_values_are_cut_and_control_characters_written_out():
+    assert errors.shorten("x" * 5_000_000).count("x") < 60
+    assert errors.shorten("\x1b[2J") == r"'\x1b[2J'"
+    assert errors.shorten(None) == "nan"
+    assert errors.shorten(3.5) == "3.5"

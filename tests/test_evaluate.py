@@ -53,15 +53,18 @@ def test_evaluate_equals_the_naive_protocol(crowd, k, batch_size, ties, candidat
     options = {"item_vectors": vectors, "batch_size": batch_size, "candidates": candidates, "ties": ties, "seed": 4}
     found = evaluate(Scores(scores, train), train, test, k, **options)
     allowed = np.unique(candidates) if candidates else np.arange(crowd.n_items)
-    order = np.random.default_rng(4).permutation(allowed) if ties == "random" else allowed
+    rng = np.random.default_rng(4)
     known = {u: set(train.item_index[train.user_index == u]) for u in range(crowd.n_users)}
     wanted = {u: set(test.item_index[test.user_index == u]) for u in range(crowd.n_users)}
     judged = [u for u in range(crowd.n_users) if wanted[u]]
     assert found.per_user.index.tolist() == crowd.users["user_id"].iloc[judged].tolist()
     for row, user in enumerate(judged):
+        order = allowed
+        if ties == "random":  # of each user anew
+            order = allowed[np.argsort(rng.permuted(np.arange(len(allowed), dtype=np.int32)))]
         unseen = [item for item in order if item not in known[user]]
         best = sorted(unseen, key=lambda item: -scores[user, item])[:k]  # sorted keeps the order of ties
-        assert found.lists[row].tolist() == best + [-1] * (k - len(best))
+        assert found.lists[row].tolist() == best + [-1] * (min(k, len(allowed)) - len(best))
         for name, metric in metrics.RANKING_METRICS.items():
             assert found.per_user[name].iloc[row] == pytest.approx(metric(best, wanted[user], k))
     popularity = np.bincount(train.item_index, minlength=crowd.n_items)
@@ -85,6 +88,46 @@ def test_the_order_of_the_catalogue_helps_nobody_unasked(crowd):
     assert by_index > 2 * np.mean(shuffled)
 
 
+def test_ties_are_broken_for_each_user_anew():
+    # One item of ten is relevant, the same for all: a model without a clue must not serve all of them or none.
+    whole = data([(user, item) for user in range(200) for item in (0, 1)], items=pd.DataFrame({"item_id": range(10)}))
+    train, test = splits.leave_last_out(whole)
+    found = evaluate(Scores(np.zeros((200, 10)), train), train, test, 1)
+    assert found.mean["recall"] == pytest.approx(1 / 9, abs=0.08)
+    assert found.overall["coverage"] == 0.9  # all but the item that everybody has seen
+    again = evaluate(Scores(np.zeros((200, 10)), train), train, test, 1, batch_size=3)
+    assert_array_equal(found.lists, again.lists)
+
+
+def test_what_a_user_has_seen_before_is_neither_a_hit_nor_a_miss():
+    whole = data([("a", 1), ("a", 2), ("b", 1), ("b", 3)], items=pd.DataFrame({"item_id": [1, 2, 3, 4]}))
+    log = whole.interactions
+    train = whole.with_interactions(log)
+    test = whole.with_interactions(
+        pd.concat([log.iloc[[0]], pd.DataFrame({"user_id": ["a", "b"], "item_id": [3, 3], "rating": 1.0})])
+    )
+    model = Scores(np.array([[9.0, 1, 2, 0], [9, 1, 8, 0]]), train)
+    found = evaluate(model, train, test, 1)
+    assert found.per_user.index.tolist() == ["a"]  # nothing is left to find for b
+    assert found.per_user["ndcg"].tolist() == [1.0]
+    assert found.repeated == 2
+    assert "2 " in repr(found)
+    repeats = evaluate(model, train, test, 2, repeats=True)
+    assert repeats.lists.tolist() == [[0, 2], [0, 2]]
+    assert repeats.per_user["recall"].tolist() == [1.0, 1.0]
+    assert repeats.repeated == 0
+    with pytest.raises(SettingError, match="repeats"):
+        evaluate(model, train, train.with_interactions(log.iloc[[0]]))
+
+
+def test_lists_of_a_thousand_million(crowd):
+    train, test = splits.random_split(crowd)
+    found = evaluate(Popularity().fit(train), train, test, 10**9)
+    assert found.lists.shape == (len(found.per_user), crowd.n_items)
+    assert found.mean["recall"] == 1
+    assert 0 < found.mean["precision"] < 1e-6
+
+
 def test_evaluate_does_not_change_the_scores(crowd):
     train, test = splits.random_split(crowd)
 
@@ -94,14 +137,14 @@ def test_evaluate_does_not_change_the_scores(crowd):
 
     table = np.ones((crowd.n_users, crowd.n_items), np.float32)
     whole = test.with_interactions(crowd.interactions)
-    evaluate(Whole(table), train, whole)
+    evaluate(Whole(table), train, whole, repeats=True)
     assert (table == 1).all()
 
 
 def test_a_user_who_saw_everything_gets_nothing_and_is_counted():
-    whole = data([("a", 1), ("a", 2), ("b", 1), ("b", 2)])
-    train, test = (whole.with_interactions(whole.interactions.iloc[rows]) for rows in ([0, 1, 2], [1, 3]))
-    found = evaluate(Popularity().fit(train), train, test, 2)
+    whole = data([("a", 1), ("a", 2), ("b", 1), ("b", 2), ("a", 3)])
+    train, test = (whole.with_interactions(whole.interactions.iloc[rows]) for rows in ([0, 1, 2], [3, 4]))
+    found = evaluate(Popularity().fit(train), train, test, 2, candidates=np.array([0, 1]))
     assert found.lists.tolist() == [[-1, -1], [1, -1]]
     assert found.per_user["recall"].tolist() == [0, 1]
     assert np.isnan(found.per_user["novelty"]["a"])

@@ -16,6 +16,7 @@ ELSEWHERE = {
     "book/tools/checks/chapters.py": "tests/book/test_checks.py",
     "book/tools/checks/markdown.py": "tests/book/test_checks.py",
     "book/tools/checks/practice.py": "tests/book/test_checks.py",
+    "book/tools/checks/reading.py": "tests/book/test_checks_reading.py",
     "book/tools/checks/shared.py": "tests/book/test_checks.py",
     "book/tools/site_checks.py": "tests/book/test_site.py",
 }

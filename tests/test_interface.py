@@ -12,7 +12,7 @@ from llmrec_lite.interface import top_k_unseen
 
 
 def slow_top_k(scores, seen, k):
-    items, values = [], []
+    items, values, k = [], [], min(k, scores.shape[1])
     for row, hidden in zip(scores.astype(np.float32).tolist(), seen.tolist(), strict=True):
         open_items = [i for i, s in enumerate(row) if not hidden[i] and not np.isnan(s) and s != -np.inf]
         best = sorted(open_items, key=lambda i: (-row[i], i))[:k]
@@ -72,3 +72,15 @@ def test_equal_scores_go_by_places_where_these_are_given():
     scores = np.array([[1.0, 2.0, 2.0, 2.0], [3.0, 3.0, 3.0, 0.0]])
     items, _ = top_k_unseen(scores, None, 2, places=np.array([3, 2, 0, 1]))
     assert items.tolist() == [[2, 3], [2, 1]]
+
+
+def test_equal_scores_go_by_places_of_each_row():
+    scores = np.array([[2.0, 2.0, 1.0], [2.0, 2.0, 1.0]])
+    items, _ = top_k_unseen(scores, None, 2, places=np.array([[0, 1, 2], [1, 0, 2]]))
+    assert items.tolist() == [[0, 1], [1, 0]]
+
+
+def test_a_k_beyond_the_catalog_takes_no_more_memory():
+    items, values = top_k_unseen(np.array([[1.0, 2.0]]), None, 10**12)
+    assert items.tolist() == [[1, 0]]
+    assert values.tolist() == [[2.0, 1.0]]

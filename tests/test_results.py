@@ -2,7 +2,10 @@
 
 import json
 import stat
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from llmrec_lite import files, results
@@ -69,7 +72,7 @@ def test_a_damaged_record_is_named(records, content):
 @pytest.mark.parametrize(
     ("claim", "chapter", "verdict", "evidence", "message"),
     [
-        ("C24", "02_cosine", "holds", {}, "C24"),
+        ("C77", "02_cosine", "holds", {}, "C77"),
         ("C01", "02_cosine", "true", {}, "'true'"),
         ("C01", "cosine", "holds", {}, "'cosine'"),
         ("C01", "../02_cosine", "holds", {}, r"\.\./02_cosine"),
@@ -117,3 +120,70 @@ def test_a_folder_of_results_can_be_named(tmp_path, monkeypatch):
     write_json(tmp_path / "tiny.json", {"result": {"table": [{"ndcg": 0.25}]}})
     monkeypatch.setenv("LLMREC_RESULTS", str(tmp_path))
     assert results.load("tiny", "table")["ndcg"].tolist() == [0.25]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"name": "tiny", "result": {"tab', "", "<<<<<<< ours", '{"name": "tiny", "result": null}', "[]",
+     '{"name": "tiny"}', '{"name": "other", "result": {"table": []}}',
+     '{"name": "tiny", "result": {"others": []}}', "[" * 100_000],
+)  # fmt: skip
+def test_a_file_that_is_not_the_result_is_named(tmp_path, content):
+    (tmp_path / "tiny.json").write_text(content)
+    with pytest.raises(SettingError, match=r"tiny\.json"):
+        results.load("tiny", "table", tmp_path)
+
+
+# ---- what is committed ----
+
+COMMITTED = sorted((Path(__file__).resolve().parents[1] / "book" / "results").glob("*.json"))
+# What an interval may be of, the first of these that lies inside it in every row of a table.
+VALUES = ("lead", "difference", "LLMA's lead", "lead over popular", "over five choices", "auc", "ndcg", "rmse", "value",
+          "perplexity", "mrr", "share")  # fmt: skip
+
+APART = {("meta_learning", "convergence")}  # of the difference to joint training after as many steps
+
+
+def intervals(table):
+    """Columns of the lower and the upper end of each interval, and those that its value may stand in."""
+    for low in table.columns:
+        if low == "low":
+            yield low, "high", [name for name in VALUES if name in table]
+        elif low.endswith("_low"):
+            yield low, low.replace("_low", "_high"), [low.removesuffix("_low")]
+        elif " low " in f" {low} ":
+            before, after = f" {low} ".split(" low ")
+            named = [f"{before} {word} {after}" for word in ("lead", "difference", "lead over")]
+            yield low, f" {low} ".replace(" low ", " high ").strip(), [" ".join(name.split()) for name in named]
+
+
+def tables(result):
+    parts = {name: part for name, part in result.items() if isinstance(part, list) and part}
+    return {name: pd.DataFrame(part) for name, part in parts.items() if all(isinstance(row, dict) for row in part)}
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=[path.stem for path in COMMITTED])
+def test_a_committed_result_agrees_with_itself(path):
+    from book.experiments.registry import register_all
+
+    record = results.load(path.stem, folder=path.parent)
+    assert record["name"] == path.stem
+    assert path.stem in register_all()
+    assert record["seconds"] > 0
+    for name, table in tables(record["result"]).items():
+        for metric, runs in (("ndcg", "runs"), ("mrr", "runs"), ("rmse", "rmse_folds"), ("mae", "mae_folds")):
+            if metric in table and runs in table:
+                single = table[runs].map(lambda values: isinstance(values, list))
+                means = table.loc[single, runs].map(np.mean).to_numpy(float)
+                np.testing.assert_allclose(table.loc[single, metric].to_numpy(float), means, rtol=1e-9, err_msg=name)
+                break
+        for low, high, values in intervals(table):
+            ends = table[[low, high]].astype(float)
+            assert ((ends[low] <= ends[high]) | ends.isna().any(axis=1)).all(), (name, low)
+            inside = [
+                ((ends[low] <= table[value]) & (table[value] <= ends[high])) | ends.isna().any(axis=1)
+                for value in values
+                if value in table and pd.api.types.is_numeric_dtype(table[value])
+            ]
+            # Some are of a difference from what stands elsewhere.
+            assert not inside or any(column.all() for column in inside) or (path.stem, name) in APART, (name, low)

@@ -38,6 +38,9 @@ SVG = "http://www.w3.org/2000/svg"
 BUTTONS = ("use_repository_button", "use_issues_button")
 MATHJAX_KEPT = {"tex-chtml.js", "input/tex/extensions", "output/chtml/fonts"}
 LOADED = re.compile(r"""\bresults\.load\(\s*(f?)["']([^"']+)["']""")
+COUNTED = {
+    "holds": "hold", "partly": "hold in part", "fails": "do not hold", "open": "are open",
+}  # fmt: skip
 STATUS_COLUMNS = {"name": "Result", "chapter": "Chapter", "status": "Status", "date": "Computed",
                   "checked": "Last check", "seconds": "Seconds"}  # fmt: skip
 INDEX = """<!DOCTYPE html>
@@ -167,14 +170,27 @@ class LedgerDirective(SphinxDirective):
 def write_ledger(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Replace the mark by what the chapters have recorded while they ran."""
     for mark in list(doctree.findall(Ledger)):
-        mark.replace_self([entry for claim in results.ledger().items() for entry in _claim(app, page, *claim)])
+        found = results.ledger()
+        entries = [entry for claim in found.items() for entry in _claim(app, page, *claim)]
+        mark.replace_self([nodes.paragraph(text=count_verdicts(found)), *entries])
+
+
+def count_verdicts(found: Mapping[str, Sequence[results.Claim]]) -> str:
+    """Return a sentence with the number of claims of each verdict."""
+    verdicts = [records[-1].verdict if records else "open" for records in found.values()]
+    counts = [f"{verdicts.count(key)} {words}" for key, words in COUNTED.items()]
+    return f"Of {len(verdicts)} claims, {', '.join(counts[:-1])}, and {counts[-1]}."
 
 
 def _claim(app: Sphinx, page: str, claim: str, records: list[results.Claim]) -> list[nodes.Node]:
     verdict = records[-1].verdict if records else "open"
     title = nodes.paragraph("", "", classes=["claim"], ids=[f"claim-{claim.lower()}"])
-    title += nodes.strong(text=f"{claim}. {results.CLAIMS[claim]} ")
+    title += nodes.strong(text=f"{claim}. {results.CLAIMS[claim].text} ")
     title += nodes.inline(text=results.VERDICTS[verdict], classes=["verdict", f"verdict-{verdict}"])
+    claimed = results.CLAIMS[claim]
+    source = nodes.paragraph(classes=["claim-source"])
+    source += [nodes.emphasis(text=f"{claimed.kind.capitalize()}."), nodes.Text(f" {claimed.source} ")]
+    source += [nodes.emphasis(text="Measured against:"), nodes.Text(f" {claimed.rival}")]
     items = nodes.bullet_list()
     for record in records:
         name = f"notebooks/{record.chapter}"
@@ -184,8 +200,8 @@ def _claim(app: Sphinx, page: str, claim: str, records: list[results.Claim]) -> 
         found = f": {results.VERDICTS[record.verdict]}. {record.measured}"
         items += nodes.list_item("", nodes.paragraph("", "", link, nodes.Text(found)))
     if not records:
-        items += nodes.list_item("", nodes.paragraph(text="Tested in a later part of the book."))
-    return [title, items]
+        items += nodes.list_item("", nodes.paragraph(text="Not tested yet; a later part of the book does."))
+    return [title, source, items]
 
 
 @functools.cache

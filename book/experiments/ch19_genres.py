@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import lzma
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from book.experiments.registry import Result, Row, draw, experiment
-from llmrec_lite import assets
-from llmrec_lite.data import Dataset, _reading_order, load_movielens
-from llmrec_lite.knowledge.graph import _TableUnpickler
+from llmrec_lite.data import load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.language.text_recommender import encode_described
 from llmrec_lite.llma.requests import request_scores
@@ -33,24 +30,14 @@ JUDGE = {
 WISHES = {"choose": CHOOSE, "judge": JUDGE}
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 NEAREST = (25, 50, 100, 200, 400)
+ENOUGH = 0.95
 
-
-def later_edition() -> Dataset:
-    """Load the later edition of MovieLens, 100,004 ratings of 9,066 films by 671 users."""
-    with lzma.open(assets.locate("movielens-titles") / "movielens.pkl.compress") as stream:
-        log = _TableUnpickler(stream).load().rename(columns={"userId": "user_id", "movieId": "item_id"})
-    log = log.astype({"user_id": "int64", "item_id": "int64"})
-    items = log[["item_id", "title", "year", "genres"]].drop_duplicates("item_id").fillna({"title": "", "genres": ""})
-    items["title"] = items["title"].map(_reading_order)
-    return Dataset.from_frames(log[["user_id", "item_id", "rating", "timestamp"]], items)
-
-
-EDITIONS = {"100K": load_movielens, "later edition": later_edition}
+EDITIONS: dict[str, Literal["100k", "latest-small"]] = {"100K": "100k", "later edition": "latest-small"}
 
 
 def _asked(edition: str) -> list[Result]:
     """Return for each way to answer the share of the first ten that fit, wish by wish."""
-    data, encoder = EDITIONS[edition](), TextEncoder()
+    data, encoder = load_movielens(EDITIONS[edition]), TextEncoder()
     vectors = encode_described(encoder, data.items["text"].tolist()).astype(np.float32)
     popular = Popularity().fit(data).counts_.astype(np.float32)
     genres, table = data.items["genres"].str.lower(), []
@@ -92,10 +79,10 @@ def llma_genres() -> dict[str, Any]:
 
     Eighteen wishes ("I would like a western"); a film fits that the catalog gives the genre. Ways to answer: the text
     alone; the weighted z-scores of text and popularity over all films; the weighted ranks among the films nearest by
-    text (`request_scores`). The number of films and the weight are chosen by eight of the wishes, on both catalogs:
-    the smallest weight at which nine of ten of what the text alone would do still fit on either, and of the numbers
-    the one whose films are chosen by most. The other ten wishes judge. "chosen by" is the median number of users who
-    chose the ten films.
+    text (`request_scores`). The number of films and the weight are chosen by eight of the wishes: of the pairs that
+    keep, on each catalog, ENOUGH of the share of films that fit when the text alone answers, the one whose films most
+    users chose (mean logarithm over the catalogs). The other ten wishes judge. "chosen by" is the median number of
+    users who chose the ten films.
     """
     table = [row for edition in tqdm(EDITIONS, desc="editions") for row in _asked(edition)]
     means = _means(table)
@@ -110,7 +97,7 @@ def _chosen(means: list[Result]) -> Result:
         for share in SHARES:
             rows = [by[edition, "ranks of the nearest", most, share] for edition in EDITIONS]
             alone = [by[edition, "text", 0, 1.0] for edition in EDITIONS]
-            if all(row["fits"] >= 0.95 * text["fits"] for row, text in zip(rows, alone, strict=True)):
+            if all(row["fits"] >= ENOUGH * text["fits"] for row, text in zip(rows, alone, strict=True)):
                 enough[most, share] = float(np.mean([np.log(1 + row["chosen by"]) for row in rows]))
     most, share = max(enough, key=lambda one: enough[one])
     return {"nearest": most, "share": share}

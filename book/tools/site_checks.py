@@ -10,7 +10,7 @@ LOADED = {"script": "src", "img": "src", "iframe": "src", "embed": "src", "sourc
 PASSIVE_LINKS = {"canonical", "next", "prev", "search", "index", "author", "license", "help", "top", "up"}
 OUTSIDE = re.compile(r"^(?:[a-z]+:)?//", re.IGNORECASE)
 CSS_ADDRESS = re.compile(r"""(?:url\(\s*|@import\s+)["']?((?:https?:)?//[^"')\s]+)""", re.IGNORECASE)
-LEFTOVER = re.compile(r"\{(?:glue|cite|ref|numref|term|eq|doc|prf|exercise)\b[^}]*\}|\[[\w:-]+\?\]")
+LEFTOVER = re.compile(r"\{(?:eval|glue|cite|ref|numref|term|eq|doc|prf|exercise)\b[^}]*\}|\[[\w:-]+\?\]")
 
 
 def check_html(folder: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from llmrec_lite.cli.options import DataSource, takes_data
+from llmrec_lite.cli.output import print_json
 
+
+@takes_data
 def finetune_command(
     out: Annotated[Path, typer.Option(help="Folder of the result: model.safetensors, history.csv, report.json.")],
     model: Annotated[str, typer.Option(help="minilm, smollm2 (far slower), a folder, or an id of the hub.")] = "minilm",
@@ -28,7 +31,7 @@ def finetune_command(
     patience: Annotated[
         int, typer.Option(help="Stop after so many epochs without a new best, and keep the best; 0 for neither.")
     ] = 2,
-    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of all that is random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto (bfloat16 on cuda), float32 or bfloat16.")] = "auto",
     gradient_checkpointing: Annotated[
@@ -36,12 +39,10 @@ def finetune_command(
     ] = False,
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile; it pays on long trainings.")] = False,
     log_dir: Annotated[str | None, typer.Option(help="Folder for event files of TensorBoard.")] = None,
-    texts: Annotated[Path | None, typer.Option(help="Your texts, CSV, TSV or Parquet: text, label (0 or 1).")] = None,
-    interactions: Annotated[
-        Path | None, typer.Option(help="Your ratings, CSV, TSV or Parquet: user_id, item_id, rating[, timestamp].")
-    ] = None,
-    items: Annotated[Path | None, typer.Option(help="CSV, TSV or Parquet: item_id[, title, year, genres].")] = None,
+    texts: Annotated[Path | None, typer.Option(help="A file of your texts: text, label (0 or 1).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
+    *,
+    source: DataSource,
 ) -> None:
     """Teach a language model to answer yes or no, and measure it on what it has not seen.
 
@@ -63,7 +64,7 @@ def finetune_command(
         typer.echo("llmrec: stopped; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
     if as_json:
-        print(json.dumps(report, ensure_ascii=False, indent=1))
+        print_json(report)
         return
     metrics = report["metrics"]
     screen.print(f"{metrics['steps']} steps done; the weights are those of step {metrics['kept_step']}.")

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from llmrec_lite.cli.options import DataSource
 from llmrec_lite.compute import pick_device
-from llmrec_lite.data import Dataset, load_movielens, read_table
 from llmrec_lite.errors import DataError, ModelFileError, SettingError
 from llmrec_lite.files import atomic_file, write_json
+from llmrec_lite.frames import as_text
 from llmrec_lite.language.auc import auc, auc_interval
 from llmrec_lite.language.finetune import FinetuneConfig, finetune
 from llmrec_lite.language.gpt import GPT
@@ -24,6 +25,7 @@ from llmrec_lite.language.preferences import item_positive_rate, preference_spli
 from llmrec_lite.language.pretrained import model_folder, read_json
 from llmrec_lite.language.text_models import Example, TextClassifier
 from llmrec_lite.language.yes_no import YesNoClassifier
+from llmrec_lite.tables import read_table
 from llmrec_lite.text import normalize_text
 
 RATES = {"head": 1e-2, "lora": 3e-3, "top": 2e-4, "full": 5e-5}  # learning rate by what learns
@@ -40,8 +42,7 @@ def run_job(
     examples: int = 512,
     learning_rate: float | None = None,
     texts: Path | None = None,
-    interactions: Path | None = None,
-    items: Path | None = None,
+    source: DataSource | None = None,
     **training: Any,
 ) -> dict[str, Any]:
     """Report of a training, new or resumed from `out`; the options are those of `llmrec finetune --help`.
@@ -65,14 +66,14 @@ def run_job(
         torch.empty(0, device=pick_device(config.device))
     except (RuntimeError, AssertionError) as error:
         raise SettingError(f"torch cannot use --device {config.device} here; take auto or cpu") from error
-    if (texts is not None and (chat or interactions is not None)) or (items is not None and interactions is None):
+    source = source or DataSource()
+    if texts is not None and (chat or source.has_files or source.data is not None):
         raise SettingError("give --texts and an encoder, or --interactions with --items or without, or none of them")
     ratings = None
     if texts is not None:
-        parts = text_parts(texts, config.seed)
+        parts = text_parts(texts, config.seed, separator=source.separator, encoding=source.encoding)
     else:
-        dataset = load_movielens() if interactions is None else Dataset.from_files(interactions, items)
-        ratings, *parts = preference_split(dataset, style="chat" if chat else "text", seed=config.seed)
+        ratings, *parts = preference_split(source.load(), style="chat" if chat else "text", seed=config.seed)
     for i, most in enumerate((examples, MAX_VALID, MAX_TEST)):
         parts[i] = [parts[i][row] for row in np.random.default_rng(config.seed).permutation(len(parts[i]))[:most]]
         if not parts[i] or (i != 1 and len({e.label for e in parts[i]}) < 2):
@@ -134,13 +135,14 @@ def load_finetuned(folder: str | Path) -> TextClassifier | YesNoClassifier:
     return load_adapter(YesNoClassifier(GPT.from_pretrained(settings.pop("gpt")), **settings), path).eval()
 
 
-def text_parts(path: Path, seed: int) -> list[list[Any]]:
+def text_parts(path: Path, seed: int, **how: Any) -> list[list[Any]]:
     """Train, validation and test, 70, 10 and 20 of 100, of a file of texts and labels, equal texts together."""
-    table = read_table(path)
+    table = read_table(path, **how)
     if missing := {"text", "label"} - set(table.columns):
         raise DataError(f"{path} lacks the column {min(missing)!r}; it has {list(table.columns)}")
     words = table["text"].fillna("").astype(str).map(normalize_text)
-    labels = pd.to_numeric(table["label"], errors="coerce").astype(float)
+    told = as_text(table["label"]).str.strip().replace({"True": "1", "true": "1", "False": "0", "false": "0"})
+    labels = pd.to_numeric(told, errors="coerce").astype(float)
     wrong = (words == "") | ~labels.isin([0, 1])
     if wrong.any():
         row = int(wrong.to_numpy().argmax())

@@ -10,59 +10,50 @@ import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
+from scipy import sparse
 
 from llmrec_lite.cli.lookup import find_user, liked_items
-from llmrec_lite.data import Dataset, interaction_table, load_movielens, read_table
-from llmrec_lite.errors import DataError, SettingError
+from llmrec_lite.cli.options import DataSource, takes_data
+from llmrec_lite.data import Dataset
+from llmrec_lite.errors import DataError, SettingError, shorten
+from llmrec_lite.tables import name_of, read_table
 
 screen = Console()
 
 
+@takes_data
 def fit_command(
     out: Annotated[Path, typer.Option(help="Folder of the model; a model that is there is replaced.")],
-    interactions: Annotated[
-        Path | None, typer.Option(help="CSV, TSV or Parquet: user_id, item_id[, rating, timestamp]. MovieLens else.")
-    ] = None,
-    items: Annotated[
-        Path | None, typer.Option(help="CSV, TSV or Parquet: item_id[, title, year, genres, text].")
-    ] = None,
     facts: Annotated[
-        Path | None, typer.Option(help="CSV, TSV or Parquet of facts: head (an item_id), relation, tail.")
+        Path | None, typer.Option(help="Your facts about items: head (an item's id), relation, tail.")
     ] = None,
     text: Annotated[bool, typer.Option(help="Read the items' texts with a language model.")] = True,
-    invalid: Annotated[
-        Literal["raise", "drop"], typer.Option(help='Rows with bad values: "raise" an error, or "drop" them.')
-    ] = "raise",
     order: Annotated[
         Literal["time", "random"],
         typer.Option(help='History of a new user: first items, "time", or any, "random".'),
     ] = "time",
-    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of all that is random.")] = 0,
+    *,
+    source: DataSource,
 ) -> None:
     """Fit LLMA to MovieLens or to your data, and write it into a folder, whole or not at all."""
     from llmrec_lite.llma.config import LLMAConfig
     from llmrec_lite.llma.model import LLMA
-    from llmrec_lite.llma.storage import check_target
+    from llmrec_lite.llma.storage import check_target, plain_catalog
 
-    if items is not None and interactions is None:
-        raise SettingError("--items needs --interactions too")
-    if facts is not None and interactions is None:
+    if facts is not None and source.interactions is None:
         raise SettingError("--facts needs --interactions too; MovieLens comes with facts of its own")
     check_target(out)  # before minutes of work
     config = LLMAConfig(encoder="minilm" if text else None, order=order, seed=seed)
     known = None
-    if interactions is None:
+    data = source.load()
+    plain_catalog(data)
+    if source.edition is not None:
         from llmrec_lite.knowledge.graph import film_facts
 
-        data = load_movielens()
         known = film_facts(data)
-    else:
-        data = Dataset.from_files(interactions, items, invalid=invalid)
-        if facts is not None:
-            from llmrec_lite.knowledge.graph import item_facts
-
-            known, n_used = item_facts(read_table(facts), data)
-            screen.print(f"{n_used:,} facts are of items of the catalog.", markup=False, soft_wrap=True)
+    elif facts is not None:
+        known = _facts_of_items(facts, data, source)
     screen.print(f"Fitting LLMA to {data!r} ...", markup=False, soft_wrap=True)
     began = time.perf_counter()
     model = LLMA(config, facts=known, progress=True).fit(data)
@@ -74,22 +65,34 @@ def fit_command(
     screen.print(f"The model is at {out}. Try: llmrec recommend --model {out} --user ID", markup=False, soft_wrap=True)
 
 
-def load_test(model: Any, path: Path) -> tuple[Dataset, dict[str, int]]:
+def _facts_of_items(path: Path, data: Dataset, source: DataSource) -> sparse.csr_array:
+    """Facts in a file, read as the other files are; how many are of items of the catalog is said."""
+    from llmrec_lite.knowledge.graph import item_facts
+
+    notes: list[str] = []
+    table = read_table(path, separator=source.separator, encoding=source.encoding, notes=notes)
+    found, n_used = item_facts(table, data, name_of(path), notes)
+    notes.append(f"{n_used:,} of {len(table):,} facts are of items of the catalog")
+    typer.echo(f"llmrec: {name_of(path)}: {'; '.join(notes)}", err=True)
+    return found
+
+
+def load_test(model: Any, path: Path, source: DataSource | None = None) -> tuple[Dataset, dict[str, int]]:
     """Test interactions for a fitted model, and the number of those left out, by reason.
 
     Raises:
         DataError: the file cannot be read, or the model cannot be measured by any of it.
     """
     train = model.train_
-    rows = interaction_table(read_table(path))
+    rows = (source or DataSource()).load_log(path, train)
     known_users = pd.Index(train.users["user_id"]).get_indexer(rows["user_id"]) >= 0
     known_items = pd.Index(train.items["item_id"]).get_indexer(rows["item_id"]) >= 0
     known = rows[known_users & known_items]
     if known.empty:
         raise DataError(
             f"{path}: none of its {len(rows):,} interactions is of a user and an item that the model knows; write ids "
-            f"as in the training data, such as user {train.users['user_id'].iloc[0]!r} and item "
-            f"{train.items['item_id'].iloc[0]!r}"
+            f"as in the training data, such as user {shorten(train.users['user_id'].iloc[0])} and item "
+            f"{shorten(train.items['item_id'].iloc[0])}"
         )
     found = train.with_interactions(known)
     fitted_on, pairs = (data.user_index * train.n_items + data.item_index for data in (train, found))
@@ -109,7 +112,7 @@ def load_test(model: Any, path: Path) -> tuple[Dataset, dict[str, int]]:
 
 def is_folder(model: str) -> bool:
     """Whether it is a folder of a fitted model and no name of a recommender; what has a slash is meant as a folder."""
-    return Path(model).is_dir() or "/" in model
+    return bool(model) and (Path(model).is_dir() or "/" in model)
 
 
 def recommend_with_reasons(
@@ -122,4 +125,4 @@ def recommend_with_reasons(
     data: Any = fitted.train_
     user_id = None if user is None else find_user(data, user)
     history = liked_items(data, likes) if likes else None
-    return fitted.recommend_for(user_id, history, request, k)
+    return fitted.recommend_for(user_id, history, request, min(k, data.n_items))

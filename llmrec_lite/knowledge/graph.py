@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import lzma
-import pickle
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -17,7 +15,9 @@ from scipy import sparse
 from llmrec_lite import assets
 from llmrec_lite.cleaning import add_time_features
 from llmrec_lite.data import Dataset
-from llmrec_lite.errors import DataError, SettingError
+from llmrec_lite.errors import DataError, SettingError, shorten
+from llmrec_lite.frames import id_texts
+from llmrec_lite.schema import plain_name
 
 COLUMNS = ["head", "relation", "tail"]
 # What the graph says of films, in words; the other relations are these read backwards.
@@ -167,23 +167,38 @@ def genre_facts(data: Dataset) -> sparse.csr_array:
     return fact_matrix(facts, itself, data)[0] if len(facts) else sparse.csr_array((data.n_items, 1))
 
 
-def item_facts(facts: pd.DataFrame, data: Dataset) -> tuple[sparse.csr_array, int]:
+def item_facts(
+    facts: pd.DataFrame, data: Dataset, where: str = "the table", notes: list[str] | None = None
+) -> tuple[sparse.csr_array, int]:
     """Facts about items of any catalog, (n_items, n_facts) as `fact_matrix` weighs them, and how many are of its items.
 
-    Columns are head, an item's id, relation and tail; ids are compared as text, and rows with a gap are left out.
+    Columns are head, an item's id, relation and tail, in any case (RecBole's head_id, relation_id and tail_id too). Ids
+    are compared as text, and rows with a gap are left out. `where` names the table; what was assumed is appended to
+    `notes`.
 
     Raises:
-        DataError: a column is missing, or no fact is of an item.
+        DataError: a column is missing or there twice, or no fact is of an item.
     """
-    if missing := {"head", "relation", "tail"} - set(facts.columns):
-        raise DataError(f"the facts lack {sorted(missing)}; their columns are {list(facts.columns)}")
-    told = facts[["head", "relation", "tail"]].dropna().astype(str)
+    known = {name: column for column in COLUMNS for name in (column, f"{column}id")}
+    found = [known.get(plain_name(str(name)), "") for name in facts.columns]
+    if wrong := [column for column in COLUMNS if found.count(column) != 1]:
+        raise DataError(
+            f"{where}: facts have one column head, one relation and one tail; see {wrong[0]} among "
+            f"{', '.join(map(str, facts.columns[:8]))}"
+        )
+    cells = [facts.iloc[:, found.index(column)] for column in COLUMNS]
+    told = pd.DataFrame(
+        {
+            column: id_texts(cell, column, where, [] if notes is None else notes)
+            for column, cell in zip(COLUMNS, cells, strict=True)
+        }
+    ).dropna()
     itself = pd.Series(data.items["item_id"].astype(str).to_numpy(), data.items["item_id"])
     n_used = int(told["head"].isin(itself).sum())
     if not n_used:
         raise DataError(
-            f"none of the {len(facts):,} facts is of an item of the catalog; write ids as there, such as "
-            f"{itself.iloc[0]!r}, into the column head"
+            f"{where}: none of its {len(facts):,} facts is of an item of the catalog; write ids as there, such as "
+            f"{shorten(itself.iloc[0])}, into the column head"
         )
     return fact_matrix(told, itself, data)[0], n_used
 
@@ -246,29 +261,7 @@ def fact_sentences(
     return [" ".join(parts) for parts in lines]
 
 
-# All that a table of numbers and strings needs to come out of its pickle. Anything else in it is refused.
-_ALLOWED = {
-    "builtins": {"slice"},
-    "numpy": {"dtype", "ndarray"},
-    "numpy.core.multiarray": {"_reconstruct"},
-    "numpy.core.numeric": {"_frombuffer"},
-    "pandas._libs.internals": {"_unpickle_block"},
-    "pandas.core.frame": {"DataFrame"},
-    "pandas.core.indexes.base": {"Index", "_new_Index"},
-    "pandas.core.indexes.range": {"RangeIndex"},
-    "pandas.core.internals.managers": {"BlockManager"},
-}
-
 Words = tuple[str, ...]
-
-
-class _TableUnpickler(pickle.Unpickler):
-    """Reads a data frame and refuses every pickle that asks for more: a pickle can run any program."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in _ALLOWED.get(module, ()):
-            raise pickle.UnpicklingError(f"a table must not ask for {module}.{name}; the file is not what it should be")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)  # the place since numpy 2
 
 
 def load_later_titles() -> pd.DataFrame:
@@ -276,8 +269,7 @@ def load_later_titles() -> pd.DataFrame:
 
     Harper and Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015.
     """
-    with lzma.open(assets.locate("movielens-titles") / "movielens.pkl.compress") as stream:
-        ratings = _TableUnpickler(stream).load()
+    ratings = assets.read_frame("movielens-titles", "movielens.pkl.compress")
     films = ratings[["movieId", "title", "year"]].drop_duplicates("movieId").dropna()
     films.columns = ["movie_id", "title", "year"]
     return films.astype({"movie_id": "int64", "year": "int64"}).sort_values("movie_id", ignore_index=True)

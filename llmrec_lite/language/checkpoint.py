@@ -16,12 +16,11 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from llmrec_lite.errors import ModelFileError
-from llmrec_lite.files import atomic_folder, damage, remove_unfinished
+from llmrec_lite.files import atomic_folder, damage, remove_unfinished, unfinished_names
 
 WEIGHTS, OPTIMIZER, TRAINING = "model.safetensors", "optimizer.safetensors", "training.json"
 _PREFIX = "step-"
@@ -82,7 +81,7 @@ def save_checkpoint(
             save_file(_optimizer_tensors(model, optimizer), part / OPTIMIZER)
             text = json.dumps({"step": step, "identity": identity, "history": history})
             (part / TRAINING).write_text(text, encoding="utf-8")
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise ModelFileError(
             f"cannot write the checkpoint {path}: {error}; free some space or name another folder"
         ) from error
@@ -103,7 +102,8 @@ def load_checkpoint(
     Raises:
         ModelFileError: the checkpoint is damaged, or of another training, configuration or model.
     """
-    remove_unfinished(Path(folder) / f"{_PREFIX}*")
+    for name in unfinished_names(folder):
+        remove_unfinished(Path(folder) / name)
     path = latest_checkpoint(folder)
     if path is None:
         return None

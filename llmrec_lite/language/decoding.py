@@ -72,7 +72,11 @@ def pick_token(
 
     `top_k` keeps the k likeliest tokens; `top_p` then keeps the fewest likeliest ones that together have probability
     p or more (Holtzman et al., "The Curious Case of Neural Text Degeneration", ICLR 2020).
+
+    Raises:
+        SettingError: a setting is out of its range.
     """
+    _check_sampling(temperature, top_k, top_p)
     if temperature == 0:
         return int(logits.argmax())
     kept = min(top_k or len(logits), len(logits))
@@ -127,7 +131,8 @@ def generate(
         SettingError: the prompt is empty, or too long for the model's max_length, or a setting is out of its range.
     """
     tokens = encode_prompt(model, prompt)
-    _check(model, len(tokens), max_new_tokens, temperature, top_k, top_p)
+    _check(model, len(tokens), max_new_tokens)
+    _check_sampling(temperature, top_k, top_p)  # also where nothing is to be generated
     ends = {*model.config.end_tokens, *stop}
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
@@ -150,7 +155,7 @@ def _next_logits(model: CausalLM, tokens: list[int], cache: KVCache | None) -> T
     return model.logits(states[0, -1])  # of the last place only: the output matrix is the largest of all
 
 
-def _check(model: CausalLM, given: int, new: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
+def _check(model: CausalLM, given: int, new: int) -> None:
     longest = model.config.max_length
     if new < 0:
         raise SettingError(f"max_new_tokens must not be negative, not {new}")
@@ -159,6 +164,9 @@ def _check(model: CausalLM, given: int, new: int, temperature: float, top_k: int
             f"a prompt of {given} tokens and {new} new ones are more than max_length={longest}; "
             "shorten the prompt, or ask for fewer"
         )
+
+
+def _check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
     if not 0 <= temperature < float("inf"):
         raise SettingError(f"temperature must be 0 or a positive number, not {temperature!r}")
     if top_k is not None and top_k < 1:

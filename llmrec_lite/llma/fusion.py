@@ -174,7 +174,7 @@ class FusedRecommender(BaseRecommender):
         elif min(len(train), train.n_users, train.n_items) < MIN_DATA:
             raise SettingError(
                 f"{len(train)} interactions of {train.n_users} users and {train.n_items} items are too few to "
-                f"learn weights from; bring {MIN_DATA} of each, or name the weights"
+                f"learn weights from; bring {MIN_DATA} of each"
             )
         else:
             gate = mean_gate([self._learn_gate(train, draw) for draw in range(self.draws)])

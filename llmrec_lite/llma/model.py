@@ -269,6 +269,7 @@ class LLMA(BaseRecommender):
         """Return item indices, (n, k), chosen among each row's best candidates; -1 where they run out."""
         if k < 1:
             raise SettingError(f"k must be at least 1, not {k}")
+        k = min(k, scores.shape[1])
         candidates = top_k_unseen(scores, seen, max(self.config_.candidates, k))[0]
         found = np.full((len(scores), k), -1)
         for row, items in enumerate(candidates):

@@ -9,6 +9,8 @@ the folder has them.
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from scipy import sparse
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import ModelFileError
-from llmrec_lite.files import atomic_folder, damage
+from llmrec_lite.files import atomic_folder, damage, read_bounded, recover
 from llmrec_lite.language.text_recommender import Encoder
 from llmrec_lite.llma.cold_start import ColdStartFusion
 from llmrec_lite.llma.config import ItemKnowledge, LLMAConfig
@@ -28,6 +30,8 @@ from llmrec_lite.llma.weights import Gate
 
 FORMAT = 3
 MODEL, ARRAYS, CATALOG = "model.json", "arrays.safetensors", "catalog.json"
+LARGEST_JSON = {MODEL: 1 << 26, CATALOG: 1 << 30}  # bytes that are read
+ENCODERS = (None, "minilm")  # that a model file may name; any other is given by who loads it
 ITEM_COLUMNS = ["item_id", "title", "year", "genres", "text"]
 
 
@@ -36,7 +40,8 @@ def save(model: Any, path: Path) -> Path:
 
     Raises:
         NotFittedError: before `fit`.
-        ModelFileError: the folder holds something else, an id is neither a whole number nor text, or the disk is full.
+        ModelFileError: the folder holds something else or cannot be written, an id is neither a whole number nor text,
+            or the disk is full.
     """
     train = model._fitted()
     check_target(path)
@@ -50,10 +55,7 @@ def save(model: Any, path: Path) -> Path:
         "parts": list(model.fused_.parts_),
         "encoder_given": model.encoder is not None or model._lacks_encoder,
     }
-    catalog = {
-        "items": {column: _plain(train.items[column], column) for column in ITEM_COLUMNS},
-        "users": {"user_id": _plain(train.users["user_id"], "user_id")},
-    }
+    catalog = plain_catalog(train)
     arrays = {
         "user_index": train.user_index.astype(np.int64),
         "item_index": train.item_index.astype(np.int64),
@@ -78,28 +80,77 @@ def save(model: Any, path: Path) -> Path:
 
 
 def check_target(path: Path) -> None:
-    """Make sure that a model may be written to a folder.
+    """Make sure that a model may be written to a folder; where `path` is a link, to what it points to.
 
     Raises:
-        ModelFileError: the folder holds something else.
+        ModelFileError: the folder holds something else, is the one we are in, or cannot be written.
     """
-    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / MODEL).is_file())):
-        raise ModelFileError(f"{path} is there already and is no model; name another folder")
+    real = Path(os.path.realpath(path))
+    try:
+        taken = real.exists() and (not real.is_dir() or (any(real.iterdir()) and not (real / MODEL).is_file()))
+        if taken or (os.path.lexists(real) and not real.exists()):
+            raise ModelFileError(f"{path} is there already and is no model; name another folder")
+        if real in (Path.cwd(), *Path.cwd().parents) or os.path.ismount(real):
+            raise ModelFileError(f"{path} cannot be replaced by a model; name a folder in it, such as {path / 'model'}")
+        above = next(folder for folder in real.parents if folder.exists())
+        with tempfile.TemporaryDirectory(prefix=f".{real.name}.", dir=above):
+            pass  # what cannot be written is found here, before the work
+    except OSError as error:
+        raise ModelFileError(f"cannot write the model {path}: {error}; name another folder") from error
+
+
+def plain_catalog(data: Dataset) -> dict[str, dict[str, list[Any]]]:
+    """Items and users as JSON knows them.
+
+    Raises:
+        ModelFileError: an id or a text is neither a whole number nor text.
+    """
+    return {
+        "items": {column: _plain(data.items[column], column) for column in ITEM_COLUMNS},
+        "users": {"user_id": _plain(data.users["user_id"], "user_id")},
+    }
 
 
 def load(cls: Any, path: Path, encoder: Encoder | None = None) -> Any:
     """Read a fitted LLMA; `encoder` is the one it was fitted with, where that is not the configuration's.
 
+    A model that another process replaces meanwhile is read anew.
+
     Raises:
         ModelFileError: there is no model, it is of another version, or its files are not what was written.
     """
+    while True:
+        try:
+            recover(path)
+            before = _identity(path)
+            return _load(cls, path, encoder)
+        except OSError as error:
+            raise ModelFileError(f"cannot read the model {path}: {_in_a_line(error)}") from error
+        except ModelFileError:
+            if _identity(path) == before:
+                raise
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _load(cls: Any, path: Path, encoder: Encoder | None) -> Any:
     content = _checked(path)
     try:
-        model = cls(LLMAConfig(**content["config"]), encoder=encoder)
-        model._lacks_encoder = encoder is None and content["encoder_given"]
-        catalog = json.loads((path / CATALOG).read_text(encoding="utf-8"))
+        config = LLMAConfig(**content["config"])
+        model = cls(config, encoder=encoder)
+        # What a file names is not fetched: it may be from anybody.
+        given = bool(content["encoder_given"]) or config.encoder not in ENCODERS
+        model._lacks_encoder = encoder is None and given
+        catalog = json.loads(read_bounded(path / CATALOG, LARGEST_JSON[CATALOG]))
         arrays = load_file(path / ARRAYS)
         train = _dataset(catalog, arrays)
+        _check_arrays(arrays, train, config)
         vectors, facts = arrays.get("text_vectors"), arrays["fact_vectors"]
         model.knowledge_ = ItemKnowledge(vectors, sparse.csr_array(facts), facts, model._encoder)
         parts = model.make_parts(train)
@@ -109,14 +160,31 @@ def load(cls: Any, path: Path, encoder: Encoder | None = None) -> Any:
             own = {key.removeprefix(f"{name}."): value for key, value in arrays.items() if key.startswith(f"{name}.")}
             part.set_state(train, own)
         model.fused_ = model.make_fusion(parts).set_fitted(train, parts, Gate(**content["gate"]))
-        config = model.config_
         cold_start = ColdStartFusion(config.order, config.max_users, config.seed)
         model.cold_start_ = cold_start.set_state(train, content["cold_start"], vectors)
         model._prepare(train)
         model.train_ = train
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise ModelFileError(f"{path} does not hold what a model needs ({error}); fit it again") from error
+        _try_out(model)
+    except Exception as error:  # what a file holds can fail in any step, in the words of any library
+        raise ModelFileError(f"{path} does not hold what a model needs ({_in_a_line(error)}); fit it again") from error
     return model
+
+
+def _in_a_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _try_out(model: Any) -> None:
+    """Score the first and the last user and new ones, so that what does not fit together is found now."""
+    train = model.train_
+    ids = train.items["item_id"].tolist()
+    histories = [
+        [(item, 1.0) for item in ids[:n]] for n in (0, *(k for k in model.cold_start_.weights_ if k < len(ids)))
+    ]
+    for scores in (model.score_indices([0, train.n_users - 1]), model.score_new(histories)):
+        if scores.shape[1] != train.n_items or not np.isfinite(scores).all():
+            raise ValueError("its scores are no finite numbers, one for each item")
+    model.recommend_for(train.users["user_id"].iloc[0], k=1)
 
 
 def _checked(path: Path) -> dict[str, Any]:
@@ -126,14 +194,14 @@ def _checked(path: Path) -> dict[str, Any]:
     if fault := damage(path, (MODEL, ARRAYS, CATALOG)):
         raise ModelFileError(f"{fault}; fit the model again")
     try:
-        content = json.loads((path / MODEL).read_text(encoding="utf-8"))
+        content = json.loads(read_bounded(path / MODEL, LARGEST_JSON[MODEL]))
         kind, version, config = content["kind"], content["format"], content["config"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(f"{path / MODEL} describes no model ({error}); fit the model again") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelFileError(f"{path / MODEL} describes no model ({_in_a_line(error)}); fit the model again") from error
     if kind != "LLMA" or type(version) is not int or version != FORMAT:
         raise ModelFileError(
-            f"{path} holds {kind} in format {version}, and this version of llmrec reads LLMA in format {FORMAT}; "
-            "fit the model again, or use the version that wrote it"
+            f"{path} holds {kind!s:.50} in format {version!s:.50}, and this version of llmrec reads LLMA in format "
+            f"{FORMAT}; fit the model again, or use the version that wrote it"
         )
     if not isinstance(config, dict):
         raise ModelFileError(f"{path / MODEL} has no settings; fit the model again")
@@ -146,14 +214,44 @@ def _checked(path: Path) -> dict[str, Any]:
 
 
 def _dataset(catalog: dict[str, Any], arrays: dict[str, np.ndarray]) -> Dataset:
-    items, users = pd.DataFrame(catalog["items"]), pd.DataFrame(catalog["users"])
-    items["year"] = items["year"].astype("Int64")
-    index = {"user": (arrays["user_index"], users["user_id"]), "item": (arrays["item_index"], items["item_id"])}
+    items, users = catalog["items"], catalog["users"]
+    for name, values in (("item_id", items["item_id"]), ("user_id", users["user_id"])):
+        if not values or {type(value) for value in values} not in ({int}, {str}) or len({*values}) < len(values):
+            raise ValueError(f"{name} is not all whole numbers or all text, or names one twice")
+    for name in ("title", "genres", "text"):
+        if {type(value) for value in items[name]} - {str, type(None)}:
+            raise ValueError(f"{name} is not all text")
+    if {type(year) for year in items["year"]} - {int, type(None)}:
+        raise ValueError("a year is no whole number")
+    frames = pd.DataFrame(items), pd.DataFrame(users)
+    frames[0]["year"] = frames[0]["year"].astype("Int64")
+    index = {"user": (arrays["user_index"], frames[1]["user_id"]), "item": (arrays["item_index"], frames[0]["item_id"])}
     for kind, (places, ids) in index.items():
-        if len(places) and not 0 <= places.min() <= places.max() < len(ids):
+        if places.dtype.kind not in "iu" or places.ndim != 1 or not len(places):
+            raise ValueError(f"{kind}_index is no row of whole numbers")
+        if not 0 <= places.min() <= places.max() < len(ids):
             raise ValueError(f"an interaction is of {kind} number {places.max()}, but there are {len(ids)}")
     log = {f"{kind}_id": ids.to_numpy()[places] for kind, (places, ids) in index.items()}
-    return Dataset(pd.DataFrame({**log, "rating": arrays["rating"], "timestamp": arrays["timestamp"]}), items, users)
+    return Dataset(pd.DataFrame({**log, "rating": arrays["rating"], "timestamp": arrays["timestamp"]}), *frames)
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], train: Dataset, config: LLMAConfig) -> None:
+    """Make sure that numbers are finite, and that shapes are those of the data and the settings."""
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            raise ValueError(f"{name} holds what is no finite number")
+    n_items, factors = train.n_items, config.factors
+    shapes = {
+        "rating": (len(train),), "timestamp": (len(train),),
+        "fact_vectors": (n_items, None), "text_vectors": (n_items, None),
+        "factors.item_": (n_items, factors), "factors.user_": (train.n_users, factors),
+        "autoencoder.weights_": (n_items, n_items),
+        "autoencoder.left_": (n_items, None), "autoencoder.right_": (n_items, None),
+    }  # fmt: skip
+    for name in shapes.keys() & arrays.keys():
+        found, expected = arrays[name].shape, shapes[name]
+        if len(found) != len(expected) or any(e not in (None, f) for f, e in zip(found, expected, strict=True)):
+            raise ValueError(f"{name} has the shape {found}")
 
 
 def _plain(column: pd.Series, name: str) -> list[Any]:

@@ -61,7 +61,7 @@ def gradient_descent(
     for _ in range(steps):
         loss = masked_mse(functional_call(model, weights, (x,)), y, mask)
         moving = [weights[name] for name in names]
-        gradients = torch.autograd.grad(loss, moving, create_graph=create_graph)
+        gradients = torch.autograd.grad(loss, moving, create_graph=create_graph, materialize_grads=True)
         moved = {
             name: weight - _lr_of(inner_lrs, name) * gradient
             for name, weight, gradient in zip(names, moving, gradients, strict=True)
@@ -88,7 +88,8 @@ def adapt_batch(
     Args:
         model: maps x to predictions, (k, ...) -> (k,). It may have a method `stacked(weights, x)`, (tasks, k, ...) ->
             (tasks, k), that takes weights with a first axis for the tasks, or without where they are shared by all;
-            without such a method its `forward` is run through vmap.
+            without such a method its `forward` is run through vmap, which knows no recurrent layers, and no dropout
+            and batch normalization while they train: a SettingError names the layer (`gradient_descent` can).
         weights: the initialization.
         x: inputs, (tasks, k, ...).
         y: targets, (tasks, k).
@@ -105,7 +106,8 @@ def adapt_batch(
     def step(mask: Tensor, *moving: Tensor) -> tuple[Tensor, ...]:
         predictions = forward({**fixed, **dict(zip(names, moving, strict=True))}, x)
         total = masked_mse(predictions, y, mask).sum()
-        gradients = torch.autograd.grad(total, moving, create_graph=order == 2)
+        # A weight that the loss does not use stays as it is.
+        gradients = torch.autograd.grad(total, moving, create_graph=order == 2, materialize_grads=True)
         moved = zip(names, moving, gradients, strict=True)
         if not isinstance(inner_lrs, dict):  # one pass over the memory instead of two
             return tuple(torch.sub(weight, gradient, alpha=inner_lrs) for _, weight, gradient in moved)
@@ -142,9 +144,24 @@ def stacked_forward(model: nn.Module, names: Sequence[str]) -> Callable[[Weights
 
     def forward(weights: Weights, x: Tensor) -> Tensor:
         axes = ({name: 0 if name in names else None for name in weights}, 0)
-        return vmap(lambda weights, x: functional_call(model, weights, (x,)), in_dims=axes)(weights, x)
+        try:
+            return vmap(lambda weights, x: functional_call(model, weights, (x,)), in_dims=axes)(weights, x)
+        except RuntimeError as error:
+            if not any(word in str(error) for word in ("vmap", "atching rule", "batched tensor")):
+                raise
+            raise SettingError(
+                f"{_not_stackable(model)} cannot be computed for many tasks at once; put it into eval mode where it "
+                "has one, leave it out, or give the model a method `stacked`"
+            ) from error
 
     return forward
+
+
+def _not_stackable(model: nn.Module) -> str:
+    """Name the layers that vmap does not know, or the model."""
+    kinds = (nn.RNNBase, nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    found = {type(layer).__name__ for layer in model.modules() if isinstance(layer, kinds) and layer.training}
+    return ", ".join(sorted(found)) or type(model).__name__
 
 
 def _lr_of(inner_lrs: float | Weights, name: str) -> float | Tensor:

@@ -93,15 +93,22 @@ def pcgrad(gradients: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
     g_j; the other tasks are taken in random order.
     """
     projected = []
-    for i, gradient in enumerate(gradients):
-        current = gradient.clone()
+    scaled = [_without_exponent(gradient) for gradient in gradients]
+    for i, (current, exponent) in enumerate(scaled):
         for j in rng.permutation([j for j in range(len(gradients)) if j != i]):
-            other = gradients[int(j)]
+            other, _ = scaled[int(j)]
             dot = current @ other
             if dot < 0:
-                current = current - dot / (other @ other).clamp(min=1e-12) * other
-        projected.append(current)
+                current = current - dot / (other @ other) * other
+        projected.append(torch.ldexp(current, exponent))
     return torch.stack(projected).sum(0)
+
+
+def _without_exponent(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradient times a power of two that lets its squares be no zeros, and that power; exact."""
+    exponent = torch.frexp(gradient.abs().max()).exponent
+    half = -exponent // 2  # in two steps, as the whole may be no number of this type
+    return torch.ldexp(torch.ldexp(gradient, half), -exponent - half), exponent
 
 
 class MultiTask(BaseEstimator):

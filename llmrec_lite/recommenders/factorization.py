@@ -7,7 +7,7 @@ from scipy import sparse
 from tqdm.auto import trange
 
 from llmrec_lite.data import Dataset
-from llmrec_lite.errors import SettingError
+from llmrec_lite.errors import DivergedError, SettingError
 from llmrec_lite.recommenders.base import BaseRatingPredictor, BaseRecommender, FoldInRecommender
 
 
@@ -22,7 +22,8 @@ class BiasedMF(BaseRatingPredictor):
         learning_rate: size of a step at first; it falls to zero in a straight line.
         l2: penalty on factors; `bias_l2` on biases.
 
-    Memory is 8 (n_users + n_items) factors bytes.
+    Memory is 8 (n_users + n_items) factors bytes. Ratings that are far apart, such as play counts, make the descent
+    diverge, which is a DivergedError.
     """
 
     def __init__(
@@ -59,9 +60,16 @@ class BiasedMF(BaseRatingPredictor):
             for rows in np.array_split(rng.permutation(len(ratings)), n_batches):
                 u, i = users[rows], items[rows]
                 p, q = self.user_[u], self.item_[i]
-                error = (ratings[rows] - np.einsum("nf,nf->n", p, q))[:, None]
-                _add_rows(self.user_, u, step * user_free * (error * q - penalty * p))
-                _add_rows(self.item_, i, step * item_free * (error * p - penalty * q))
+                with np.errstate(over="ignore", invalid="ignore"):  # looked at after the epoch
+                    error = (ratings[rows] - np.einsum("nf,nf->n", p, q))[:, None]
+                    _add_rows(self.user_, u, step * user_free * (error * q - penalty * p))
+                    _add_rows(self.item_, i, step * item_free * (error * p - penalty * q))
+            if not (np.isfinite(self.user_).all() and np.isfinite(self.item_).all()):
+                low, high = train.ratings.min(), train.ratings.max()
+                raise DivergedError(
+                    f"BiasedMF diverged in epoch {epoch + 1} on ratings from {low:g} to {high:g}; scale the ratings, "
+                    f"to 1 to 5 for example, or take a learning_rate below {self.learning_rate:g}"
+                )
 
     def _score(self, users: np.ndarray) -> np.ndarray:
         return self.mean_ + self.user_[users] @ self.item_.T

@@ -95,10 +95,15 @@ def visit(page: Page, base: str, name: str) -> list[str]:
 def pictures(page: Page) -> list[str]:
     """Every picture has alt text and was drawn."""
     return page.evaluate(
-        """() => [...document.images].flatMap(image => [
-            ...(image.alt.trim() ? [] : [`no alt text: ${image.src.slice(-60)}`]),
-            ...(image.complete && image.naturalWidth === 0 ? [`not drawn: ${image.src.slice(-60)}`] : []),
-        ])"""
+        """() => [
+            ...[...document.images].flatMap(image => [
+                ...(image.alt.trim() ? [] : [`no alt text: ${image.src.slice(-60)}`]),
+                ...(image.complete && image.naturalWidth === 0 ? [`not drawn: ${image.src.slice(-60)}`] : []),
+            ]),
+            ...[...document.querySelectorAll('figure svg')]
+                .filter(one => !one.ariaLabel?.trim() && one.ariaHidden !== 'true')
+                .map(one => `no alt text: ${one.outerHTML.slice(0, 60)}`),
+        ]"""
     )
 
 

@@ -72,6 +72,16 @@ def test_the_table_has_a_row_a_result():
     assert len(rows) == len(ROWS)
 
 
+def test_the_ledger_counts_the_last_verdicts():
+    def records(*verdicts):
+        return [SimpleNamespace(verdict=verdict) for verdict in verdicts]
+
+    found = {"C01": records("open", "holds"), "C02": records("partly"), "C03": [], "C04": records("holds", "fails")}
+    numbers = extension.re.findall(r"\d+", extension.count_verdicts(found))
+    assert numbers == ["4", "1", "1", "1", "1"]
+    assert extension.re.findall(r"\d+", extension.count_verdicts({**found, "C05": []})) == ["5", "1", "1", "1", "2"]
+
+
 def test_a_build_can_import_the_experiments(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     environment = site.build_environment(tmp_path)

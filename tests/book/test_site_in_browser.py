@@ -1,11 +1,15 @@
 """Every page of the built site, as a reader meets it."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
+from book.tools.checks.reading import FINISHED
 from book.tools.code import ROOT
 from book.tools.site_checks import check_html
 from tests.book import browser as looks
+from tests.book import frame
 
 pytestmark = pytest.mark.site
 
@@ -17,7 +21,7 @@ CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 
 def test_every_page_is_built(site):
     built = {file.relative_to(site).as_posix() for file in site.rglob("*.html")}
-    assert built == {*PAGES, "index.html", "search.html"}
+    assert built == {*PAGES, "index.html", "search.html", "404.html"}
 
 
 def test_the_files_hold_together(site):
@@ -85,3 +89,42 @@ def test_the_cover_links_to_every_chapter(page, address):
     looks.visit(page, address, PAGES[0])
     linked = page.eval_on_selector_all(".system-map.wide a", "links => links.map(link => link.getAttribute('href'))")
     assert sorted(linked) == sorted(f"../{chapter}" for chapter in CHAPTERS)
+
+
+@pytest.mark.parametrize("name", [page for page in CHAPTERS if Path(page).stem in FINISHED])
+def test_a_finished_chapter_keeps_to_the_limits(page, address, name):
+    assert frame.complaints(frame.measures(page, address, name)) == []
+
+
+@pytest.mark.parametrize("name", [PAGES[0], CHAPTERS[0]])
+def test_pages_say_what_they_are(page, address, name):
+    looks.visit(page, address, name)
+    for query in ("meta[name=description]", "meta[property='og:image']", "meta[property='og:title']"):
+        assert page.eval_on_selector(query, "tag => tag.content")
+
+
+def test_an_address_that_leads_nowhere_has_a_page(page, address):
+    looks.visit(page, address, "404.html")
+    page.get_by_role("link").click()
+    page.wait_for_url("**/book/index.html")
+
+
+@pytest.mark.parametrize("name", CHAPTERS[:1])
+def test_figures_grow_by_mouse_and_by_keyboard(page, address, name):
+    looks.visit(page, address, name)
+    page.locator("figure.plot .wide svg").first.click()
+    page.get_by_role("dialog").get_by_role("button").click()
+    assert page.locator("dialog.enlarged").count() == 0
+    page.locator("button.enlarge").first.press("Enter")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog.enlarged").count() == 0
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_is_folded_is_called_what_the_eye_reads(page, address, name):
+    looks.visit(page, address, name)
+    names = page.eval_on_selector_all(
+        "details.hide > summary, button.toggle-button", "all => all.map(one => one.ariaLabel ?? one.innerText.trim())"
+    )
+    assert all(names)
+    assert "Toggle hidden content" not in names

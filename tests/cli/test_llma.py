@@ -61,6 +61,11 @@ def test_recommend_with_it(model):
     assert "why" in table
 
 
+def test_a_list_of_a_thousand_million_is_one_of_all_items(model):
+    found = json.loads(run("recommend", "--model", model, "--user", "client-3", "-k", 10**9, "--json").output)
+    assert 40 < len(found) < 80
+
+
 def test_evaluate_it_on_what_came_later(model, shop):
     found = json.loads(run("evaluate", "--model", model, "--test", shop / "later.csv", "--json").output)
     assert 0 < found["ndcg"]["low"] < found["ndcg"]["mean"] < found["ndcg"]["high"] < 1
@@ -100,6 +105,8 @@ def test_what_the_model_was_fitted_on_does_not_count_as_missed(model, shop, tmp_
         (["recommend", "--model", "nowhere/at/all", "--user", "client-1"], "llmrec fit --out"),
         (["evaluate", "--model", "MODEL"], "--test"),
         (["evaluate", "--test", "x.csv"], "--model"),
+        (["evaluate", "--model", "MODEL", "--test", "x.csv", "--split", "random"], "--split"),
+        (["evaluate", "--model", "MODEL", "--test", "x.csv", "--interactions", "y.csv"], "--interactions"),
         (["evaluate", "--model", "MODEL", "--test", "x.csv"], r"x\.csv"),
         (["fit", "--items", "x.csv", "--out", "new"], "--items.*--interactions"),
         (["fit", "--interactions", "x.csv", "--out", "new"], r"x\.csv"),

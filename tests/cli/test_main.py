@@ -223,7 +223,93 @@ def test_compare_puts_the_best_first(crowd_file):
     assert "nDCG@3" in text
 
 
+def test_compare_leaves_out_what_cannot_be_fitted_and_says_so(tmp_path, monkeypatch, capsys):
+    rows = [(u, i, 1 if i else 90_000) for u in range(30) for i in range(12) if (u + i) % 3]
+    pd.DataFrame(rows, columns=["user_id", "item_id", "rating"]).to_csv(tmp_path / "counts.csv", index=False)
+    asked = ["compare", "--split", "random", "--interactions", tmp_path / "counts.csv"]
+    monkeypatch.setattr(sys, "argv", ["llmrec", *map(str, asked), "--model", "BiasedMF", "--model", "Popularity"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    said = capsys.readouterr()
+    assert not caught.value.code
+    assert "BiasedMF" in said.err
+    code, said = run_main(monkeypatch, capsys, *asked, "--model", "BiasedMF")
+    assert code == 2
+    assert "scale" in said.err
+
+
+def test_what_was_seen_before_is_left_out_and_said(crowd, tmp_path, monkeypatch):
+    train, test = splits.random_split(crowd)
+    again = test.with_interactions(pd.concat([test.interactions, train.interactions.head(7)]))
+    monkeypatch.setitem(cli.SPLITS, "random", lambda data: (train, again))
+    crowd.interactions.to_csv(tmp_path / "crowd.csv", index=False)
+    asked = ["evaluate", "--model", "Popularity", "--split", "random", "--json", "--interactions"]
+    result = CliRunner().invoke(cli.app, [*asked, str(tmp_path / "crowd.csv")])
+    assert "7 " in result.stderr
+    monkeypatch.setitem(cli.SPLITS, "random", lambda data: (train, test))
+    assert CliRunner().invoke(cli.app, [*asked, str(tmp_path / "crowd.csv")]).stdout == result.stdout
+
+
 # ---- what is wrong is said in a line ----
+
+
+def test_a_model_without_numbers_is_not_a_user_who_has_seen_everything(tmp_path, monkeypatch, capsys):
+    (tmp_path / "f.csv").write_text("user_id,item_id,rating\n1,1,1\n1,2,90000\n2,1,1\n2,3,90000\n")
+    asked = ["recommend", "--interactions", tmp_path / "f.csv", "--model", "BiasedMF", "--user", 1]
+    for options in ([], ["--json"]):
+        code, said = run_main(monkeypatch, capsys, *asked, *options)
+        assert (code, said.out) == (2, "")
+        assert "scale" in said.err
+
+
+def test_a_film_that_is_liked_twice_counts_once(files):
+    once, twice = (
+        output("recommend", *["--likes", "Heat"] * n, "--model", "EASE", *options, *files)
+        for n, options in ((1, []), (2, []))
+    )
+    assert once == twice
+
+
+def test_memory_that_is_short_names_a_model_that_needs_less(files, monkeypatch, capsys):
+    from llmrec_lite.recommenders import EASE
+
+    def full(self, train):
+        raise MemoryError("Unable to allocate 12.4 GiB")
+
+    monkeypatch.setattr(EASE, "_fit", full)
+    for asked in (["recommend", "--user", "ann"], ["evaluate", "--split", "random"], ["compare", "--split", "random"]):
+        code, said = run_main(monkeypatch, capsys, *asked, "--model", "EASE", *files)
+        assert code == 2
+        assert "12.4 GiB" in said.err
+        assert "ALS" in said.err
+
+
+def test_names_of_three_hundred_characters(files, monkeypatch, capsys):
+    long = "a" * 300
+    for asked in (
+        ["recommend", "--user", 1, "--model", long],
+        ["recommend", "--user", 1, "--interactions", long + ".csv"],
+        ["recommend", "--user", 1, *files[:2], "--items", long + ".csv"],
+        ["evaluate", "--model", long],
+        ["fit", *files, "--out", long],
+        ["recommend", "--user", 1, "--model", ""],
+    ):
+        code, said = run_main(monkeypatch, capsys, *asked)
+        assert code == 2
+        assert said.err.count("\n") == 1
+
+
+def test_a_seed_that_is_too_large_is_found_before_the_work(files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Dataset, "from_files", lambda *a, **o: pytest.fail("the data were read first"))
+    for command in ("fit", "finetune"):
+        code, said = run_main(monkeypatch, capsys, command, *files, "--out", tmp_path / "m", "--seed", 10**20)
+        assert code == 2
+        assert "--seed" in said.err
+
+
+def test_a_list_of_a_thousand_million_is_one_of_all_items(files):
+    found = json.loads(output("recommend", "--user", "ann", "-k", 10**9, "--model", "Popularity", "--json", *files))
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize(
@@ -242,7 +328,8 @@ def test_compare_puts_the_best_first(crowd_file):
         (["recommend", "--likes", "qqqq"], "there is no item called 'qqqq'"),
         (["recommend", "--likes", "Heat", "--model", "Random"], "Random cannot"),
         (["recommend", "--user", "ann", "--model", "Popularty"], "no model 'Popularty'; did you mean Popularity?"),
-        (["recommend", "--user", "ann", "--model", "zzz"], "no model 'zzz'"),
+        (["recommend", "--user", "ann", "--model", "zzz"], "no model 'zzz' nor a folder"),
+        (["recommend", "--user", "ann", "--model", ""], "no model ''"),
         (["evaluate", "--model", "Popularity", "--split", "rnd"], "no split 'rnd'; there are benchmark, random"),
         (["compare", "--model", "Popularity", "--model", "EAES"], "did you mean EASE?"),
     ],

@@ -1,15 +1,10 @@
 """Films and entities: titles by hand, and facts that only the right links can fulfil."""
 
-import io
-import os
-import pickle
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from llmrec_lite.data import load_movielens
-from llmrec_lite.knowledge import graph
 from llmrec_lite.knowledge.graph import (
     link_by_title,
     load_film_facts,
@@ -78,15 +73,6 @@ def test_a_part_of_two_titles_matches_neither():
 
 def test_a_film_twice_in_the_catalogue_is_found_twice():
     assert match_titles([("Sabrina", 1995), ("Sabrina, The", 1995)], THEIRS) == {0: 2, 1: 2}
-
-
-def test_a_pickle_that_asks_for_more_than_a_table_is_refused():
-    class Bad:
-        def __reduce__(self):
-            return os.getenv, ("HOME",)
-
-    with pytest.raises(pickle.UnpicklingError, match=r"os\.getenv"):
-        graph._TableUnpickler(io.BytesIO(pickle.dumps(Bad()))).load()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from llmrec_lite.errors import ModelFileError
+from llmrec_lite.files import MARK
 from llmrec_lite.language import checkpoint
 from llmrec_lite.language.checkpoint import fingerprint, latest_checkpoint, load_checkpoint, locked, save_checkpoint
 from llmrec_lite.language.pretrain import PretrainConfig, pretrain
@@ -108,9 +109,10 @@ def test_a_write_that_fails_leaves_the_old_one_whole(tmp_path, stored, monkeypat
 
 
 def test_what_a_killed_process_left_is_removed_and_not_read(tmp_path, stored):
-    left = tmp_path / ".step-00000009.abc.part"
-    left.mkdir()
-    (left / "model.safetensors").write_bytes(b"half")
+    left = tmp_path / ".step-00000009.abcdefgh.part"
+    (left / "new").mkdir(parents=True)
+    (left / MARK).touch()
+    (left / "new" / "model.safetensors").write_bytes(b"half")
     assert load_checkpoint(tmp_path, *fresh(), {"lr": 0.1})[0] == 3
     assert not left.exists()
 

@@ -96,3 +96,11 @@ def test_chat_prompt():
     )
     with pytest.raises(SettingError):
         chat_prompt([])
+
+
+@pytest.mark.parametrize(
+    "options", [{"top_p": 0.0}, {"top_p": 1.5}, {"temperature": -1.0}, {"temperature": float("nan")}, {"top_k": 0}]
+)
+def test_drawing_by_settings_that_cannot_be_is_refused(options):
+    with pytest.raises(SettingError, match=next(iter(options))):
+        pick_token(torch.tensor([0.0, 1.0]), **{"temperature": 1.0, **options})

@@ -2,9 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from sklearn.exceptions import NotFittedError
 
 from llmrec_lite import files
@@ -165,6 +169,178 @@ def test_a_model_replaces_a_model_and_nothing_else(fitted, folder, tmp_path):
     with pytest.raises(ModelFileError, match="file"):
         fitted.save(tmp_path / "file")
     assert (other / "photo.jpg").read_text() == "x"
+
+
+def test_a_disk_that_is_full_is_one_line_and_the_old_model_stays(folder):
+    """A real limit, under which the libraries raise exceptions of their own."""
+    script = (
+        "import resource, sys\n"
+        "from llmrec_lite.errors import ModelFileError\n"
+        "from llmrec_lite.llma import LLMA\n"
+        "model = LLMA.load(sys.argv[1])\n"
+        "for size in map(int, sys.argv[2:]):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))\n"
+        "    try:\n"
+        "        model.save(sys.argv[1])\n"
+        "    except ModelFileError as error:\n"
+        "        print(len(str(error).splitlines()))\n"
+    )
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    sizes = sorted(len(content) - 1 for content in before.values())
+    command = [sys.executable, "-c", script, str(folder), *map(str, sizes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1"] * len(sizes), done.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_target_that_cannot_be_is_refused_before_the_work(fitted, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "loop").symlink_to("loop")
+    for target in (".", "..", "/proc/no/model", "file/model", "loop", "a" * 300, "/"):
+        with pytest.raises(ModelFileError):
+            storage.check_target(Path(target))
+        with pytest.raises(ModelFileError):
+            fitted.save(target)
+    (folder.parent / "link").symlink_to(folder)
+    storage.check_target(folder.parent / "link")
+    fitted.save(folder.parent / "link")
+    assert (folder.parent / "link").is_symlink()
+    assert LLMA.load(folder.parent / "link").train_.n_users == 120
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "loop", "model"]
+
+
+def test_a_model_between_two_renames_is_found_again(folder):
+    left = folder.parent / ".model.abcdefgh.part"
+    left.mkdir()
+    (left / files.MARK).touch()
+    folder.rename(left / "old")
+    assert LLMA.load(folder).train_.n_users == 120
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_model_is_read_while_another_process_replaces_it(folder):
+    script = "import sys; from llmrec_lite.llma import LLMA; m = LLMA.load(sys.argv[1]); print('on', flush=True)\n"
+    script += "for _ in range(60): m.save(sys.argv[1])"
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    reads = 0
+    while process.poll() is None:
+        assert LLMA.load(folder).train_.n_users == 120
+        reads += 1
+    assert reads
+    assert process.returncode == 0
+
+
+# ---- what is signed and wrong ----
+
+
+def _arrays(name, change):
+    def changed(folder):
+        arrays = load_file(folder / storage.ARRAYS)
+        arrays[name] = np.ascontiguousarray(change(arrays[name]))
+        save_file(arrays, folder / storage.ARRAYS)
+
+    return changed
+
+
+def _json(file, change):
+    def changed(folder):
+        content = json.loads((folder / file).read_text())
+        change(content)
+        (folder / file).write_text(json.dumps(content))
+
+    return changed
+
+
+def _text(file, text):
+    return lambda folder: (folder / file).write_text(text)
+
+
+def _special(file, make):
+    def changed(folder):
+        (folder / file).unlink()
+        make(folder / file)
+
+    return changed
+
+
+def _nan(array):
+    array[-1] = np.nan
+    return array
+
+
+WRONG = {
+    "cut": lambda folder: os.truncate(folder / storage.ARRAYS, 500),
+    "nested model": _text(storage.MODEL, "[" * 200_000),
+    "nested catalog": _text(storage.CATALOG, '{"items":' * 200_000),
+    "half the items": _arrays("factors.item_", lambda a: a[: len(a) // 2]),
+    "half the users": _arrays("factors.user_", lambda a: a[: len(a) // 2]),
+    "fewer factors": _arrays("factors.user_", lambda a: a[:, :-1]),
+    "not finite": _arrays("factors.item_", _nan),
+    "one more axis": _arrays("text_vectors", lambda a: a[None]),
+    "an index of floats": _arrays("user_index", lambda a: a.astype(float)),
+    "a short rating": _arrays("rating", lambda a: a[:-1]),
+    "a rating of complex numbers": _arrays("rating", lambda a: a.astype(np.complex64)),
+    "a year of thirty digits": _json(storage.CATALOG, lambda c: c["items"]["year"].__setitem__(0, 10**30)),
+    "one user twice": _json(storage.CATALOG, lambda c: c["users"]["user_id"].__setitem__(0, "u1")),
+    "one item twice": _json(storage.CATALOG, lambda c: c["items"]["item_id"].__setitem__(0, 1)),
+    "an id that is a list": _json(storage.CATALOG, lambda c: c["items"]["item_id"].__setitem__(0, [1])),
+    "an id without digits": _json(storage.CATALOG, lambda c: c["items"]["item_id"].__setitem__(0, None)),
+    "a text that is a number": _json(storage.CATALOG, lambda c: c["items"]["text"].__setitem__(0, 7)),
+    "a title less": _json(storage.CATALOG, lambda c: c["items"]["title"].pop()),
+    "a catalog that is a list": _text(storage.CATALOG, "[]"),
+    "30,000 factors": _json(storage.MODEL, lambda c: c["config"].update(factors=30_000)),
+    "a text as factors": _json(storage.MODEL, lambda c: c["config"].update(factors="64")),
+    "a huge seed": _json(storage.MODEL, lambda c: c["config"].update(seed=-(10**400))),
+    "a weight that is none": _json(storage.MODEL, lambda c: c["gate"]["known"].update(factors="much")),
+    "a weight too few": _json(storage.MODEL, lambda c: c["gate"]["known"].pop("factors")),
+    "a cold start of three": _json(storage.MODEL, lambda c: c["cold_start"]["weights"].update({"3": {"x": 1.0}})),
+    "an endless number": _json(storage.MODEL, lambda c: c["gate"]["known"].update(factors=float("nan"))),
+    "digits": _text(storage.MODEL, '{"format": ' + "9" * 5000 + ', "kind": "LLMA", "config": {}}'),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_signed_and_wrong_is_one_error_in_a_line(folder, kind):
+    WRONG[kind](folder)
+    _sign(folder)
+    with pytest.raises(ModelFileError) as caught:
+        LLMA.load(folder)
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", [storage.MODEL, storage.ARRAYS, storage.CATALOG, files.SUMS])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_no_file_is_not_waited_for(folder, name, make):
+    _special(name, make)(folder)
+    with pytest.raises(ModelFileError):
+        LLMA.load(folder)
+
+
+def test_what_a_model_names_is_not_fetched(folder, monkeypatch, reads_kinds):
+    import huggingface_hub
+
+    def fetched(*arguments, **options):
+        raise AssertionError("it was fetched")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
+    for name in ("evil/repo", "/etc"):
+        _json(storage.MODEL, lambda c, name=name: c.update(encoder_given=False) or c["config"].update(encoder=name))(
+            folder
+        )
+        _sign(folder)
+        with pytest.raises(SettingError, match="encoder"):
+            LLMA.load(folder).score_request("love")
+        assert LLMA.load(folder, encoder=reads_kinds()).score_request("love").shape == (84,)
+
+
+def test_a_list_of_a_thousand_million_is_one_of_all_items(folder):
+    _json(storage.MODEL, lambda c: c["config"].update(candidates=300_000_000))(folder)
+    _sign(folder)
+    assert len(LLMA.load(folder).recommend_for("u5", k=3)) == 3
 
 
 def test_not_fitted_and_not_there(tmp_path, small):

@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from llmrec_lite.errors import DivergedError, SettingError
 from llmrec_lite.meta.features import RatingNetwork
-from llmrec_lite.meta.learners import JointTraining, gradient_descent, masked_mse, predict_batch
+from llmrec_lite.meta.learners import JointTraining, adapt_batch, gradient_descent, masked_mse, predict_batch
 from llmrec_lite.meta.maml import MAML, head_of, query_losses
 from llmrec_lite.meta.tasks import Batch, Task, collate
 
@@ -349,3 +349,48 @@ def test_values_alone_need_no_gradient():
     weights = {name: w.detach() for name, w in weights_of(model).items()}
     wanted = loop_losses(model, weights_of(model), batch(), 0.1, 2)
     torch.testing.assert_close(query_losses(model, weights, batch(), 0.1, 2).detach(), wanted.detach())
+
+
+class Halves(nn.Module):
+    """A layer that the predictions use and one that they do not, or one that is not a product."""
+
+    def __init__(self, layer=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.used, self.unused, self.layer = nn.Linear(2, 3), nn.Linear(2, 3), layer
+
+    def forward(self, x):
+        states = self.used(x)
+        if self.layer is not None:
+            states = self.layer(states)
+        return (states[0] if isinstance(states, tuple) else states).sum(-1)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_weight_that_the_loss_does_not_use_gets_zeros(order, checkpointing):
+    if order == 1 and checkpointing:
+        return
+    model = Halves()
+    weights = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters()}
+    x, y, mask = torch.randn(3, 4, 2), torch.randn(3, 4), torch.ones(3, 4, dtype=torch.bool)
+    together = adapt_batch(model, weights, x, y, [mask] * 2, 0.1, order=order, checkpointing=checkpointing)
+    for task in range(3):
+        alone = gradient_descent(model, weights, x[task], y[task], mask[task], 0.1, 2, create_graph=order == 2)
+        for name, weight in alone.items():
+            torch.testing.assert_close(together[name][task], weight)
+        torch.testing.assert_close(alone["unused.weight"], weights["unused.weight"])
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"), [(nn.GRU(3, 3), "GRU"), (nn.Dropout(), "Dropout"), (nn.BatchNorm1d(3), "BatchNorm1d")]
+)
+def test_a_layer_that_cannot_be_stacked_is_named(layer, name):
+    model = Halves(layer)
+    weights = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters()}
+    x, y, mask = torch.randn(3, 4, 2), torch.randn(3, 4), torch.ones(3, 4, dtype=torch.bool)
+    gradient_descent(model, weights, x[0], y[0], mask[0], 0.1, 1)  # one by one it can
+    with pytest.raises(SettingError, match=name):
+        adapt_batch(model, weights, x, y, [mask], 0.1)
+    with pytest.raises(RuntimeError, match="size"):  # what is no fault of the layers stays what it is
+        adapt_batch(Halves(), {n: w for n, w in weights.items() if "layer" not in n}, x[..., :1], y, [mask], 0.1)

@@ -75,6 +75,20 @@ def test_pcgrad_leaves_nothing_of_two_that_disagree(seed, p):
         assert projected @ second >= -1e-9
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1e-7, 1.0, 1e25])
+def test_pcgrad_projects_gradients_of_any_size(size):
+    gradients = [torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 1.0])]
+    projected = pcgrad([gradient * size for gradient in gradients], np.random.default_rng(0))
+    torch.testing.assert_close(projected / size, torch.tensor([0.5, 1.5]))
+    uneven = pcgrad([gradients[0] * size, gradients[1]], np.random.default_rng(0))
+    torch.testing.assert_close(uneven, torch.tensor([0.5, 0.5]) * size + torch.tensor([0.0, 1.0]))
+
+
+def test_pcgrad_of_a_gradient_of_zeros():
+    projected = pcgrad([torch.zeros(2), torch.tensor([-1.0, 1.0])], np.random.default_rng(0))
+    torch.testing.assert_close(projected, torch.tensor([-1.0, 1.0]))
+
+
 def test_pcgrad_by_hand():
     projected = pcgrad([torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 1.0])], np.random.default_rng(0))
     # (1, 0) loses its part along (-1, 1): (1, 0) + (-1, 1) / 2; (-1, 1) loses its part along (1, 0): (0, 1).

@@ -1,12 +1,14 @@
 """Gradients against torch, alternating solutions against dense ones, planted structure found again."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from llmrec_lite import Dataset, evaluate_ratings, splits
-from llmrec_lite.errors import SettingError
+from llmrec_lite.errors import DivergedError, SettingError
 from llmrec_lite.recommenders.factorization import ALS, BPR, BiasedMF
 
 
@@ -184,3 +186,12 @@ def test_bpr_biases_learn_popularity():
 def test_biased_mf_reaches_the_measured_rmse(movielens):
     train, test = next(splits.kfold(movielens, 5))
     assert evaluate_ratings(BiasedMF().fit(train), test).mean["rmse"] <= 0.925
+
+
+def test_ratings_too_far_apart_are_named():
+    log = pd.DataFrame([(1, 1, 1), (1, 2, 90_000), (2, 1, 1), (2, 3, 90_000)], columns=["user_id", "item_id", "rating"])
+    data = Dataset.from_frames(log)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DivergedError, match=r"90000.*scale"):
+            BiasedMF().fit(data)

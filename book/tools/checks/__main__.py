@@ -9,6 +9,7 @@ import nbformat
 
 from book.tools.checks.assignments import ASSIGNMENT, release
 from book.tools.checks.chapters import CHAPTER
+from book.tools.checks.reading import FINISHED, READING
 from book.tools.checks.shared import Complaint
 
 
@@ -19,7 +20,8 @@ def check_file(path: Path) -> list[Complaint]:
         nbformat.validate(notebook)
     except (nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
         return [Complaint(None, f"is no valid notebook ({error})", "save it again in JupyterLab")]
-    checks = ASSIGNMENT if path.parent.name == "assignments" else CHAPTER
+    chapter = (*CHAPTER, *READING) if path.stem in FINISHED else CHAPTER
+    checks = ASSIGNMENT if path.parent.name == "assignments" else chapter
     return [complaint for check in checks for complaint in check(notebook)]
 
 

@@ -48,7 +48,7 @@ def check_size(notebook: NotebookNode) -> list[Complaint]:
 
 
 def check_title(notebook: NotebookNode) -> list[Complaint]:
-    """Check the first cell: the only level-1 heading, a promise in one sentence, the row of facts."""
+    """Check the opening: the only level-1 heading, a promise in one sentence, the row of facts."""
     titles = _headings(notebook, 1)
     if len(titles) != 1 or titles[0][0] != 0:
         return [Complaint(0, f"has {len(titles)} level-1 headings in the notebook", "one, in the first cell")]
@@ -58,7 +58,8 @@ def check_title(notebook: NotebookNode) -> list[Complaint]:
     promise = next(prose(below), "").strip() if opening == ["paragraph_open"] else ""
     if not promise.endswith(".") or re.search(r"[.!?]\s+\S", promise):
         found.append(Complaint(0, f"promises {promise!r}", "write one sentence right under the title"))
-    facts = " ".join(d.body for d in walk(blocks(notebook)) if d.cell == 0 and "facts" in d.classes)
+    above = [block for block in blocks(notebook) if block.kind == "markdown" and not block.section]
+    facts = " ".join(d.body for d in walk(above) if "facts" in d.classes)
     missing = [fact for fact in FACTS if fact not in facts.lower()]
     if missing:
         found.append(Complaint(0, f"lacks the facts {missing}", "add them to a directive of class `facts`"))

@@ -11,9 +11,17 @@ from markdown_it.token import Token
 from mdit_py_plugins.amsmath import amsmath_plugin
 from mdit_py_plugins.colon_fence import colon_fence_plugin
 from mdit_py_plugins.dollarmath import dollarmath_plugin
+from mdit_py_plugins.front_matter import front_matter_plugin
 from nbformat import NotebookNode
 
-PARSER = MarkdownIt("commonmark").enable("table").use(colon_fence_plugin).use(dollarmath_plugin).use(amsmath_plugin)
+PARSER = (
+    MarkdownIt("commonmark")
+    .enable("table")
+    .use(front_matter_plugin)
+    .use(colon_fence_plugin)
+    .use(dollarmath_plugin)
+    .use(amsmath_plugin)
+)
 #: Directives whose body is not prose, and those whose title is a file, a class or a key.
 VERBATIM = {"math", "code", "code-block", "code-cell", "mermaid", "raw", "bibliography", "literalinclude"}
 NO_TITLE = {"figure", "image", "include", "div", "container", "solution", "solution-start", "glue:figure"}
@@ -104,7 +112,8 @@ def section(notebook: NotebookNode, name: str, kind: str = "markdown") -> list[B
     return [block for block in blocks(notebook) if block.kind == kind and block.section.startswith(name)]
 
 
-def _directive(token: Token, cell: int) -> Directive | None:
+def directive_of(token: Token, cell: int) -> Directive | None:
+    """Return the directive that a fenced block is, None if it is none."""
     named = re.match(r"\{([^}]+)\}\s*(.*)", token.info) if token.type in {"fence", "colon_fence"} else None
     if named is None:
         return None
@@ -117,7 +126,7 @@ def _directive(token: Token, cell: int) -> Directive | None:
 
 def directives(text: str, cell: int = 0) -> list[Directive]:
     """Return the outermost directives of a text, in order."""
-    return [found for token in PARSER.parse(text) if (found := _directive(token, cell))]
+    return [found for token in PARSER.parse(text) if (found := directive_of(token, cell))]
 
 
 def walk(parts: Iterable[Block]) -> Iterator[Directive]:
@@ -150,7 +159,7 @@ def prose(text: str, nested: bool = True) -> Iterator[str]:
         nested: whether to go into directives.
     """
     for token in PARSER.parse(text):
-        directive = _directive(token, 0)
+        directive = directive_of(token, 0)
         if directive and nested and directive.name not in VERBATIM:
             yield from prose("" if directive.name in NO_TITLE else directive.title)
             yield from prose(directive.body)
