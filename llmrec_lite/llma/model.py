@@ -44,13 +44,11 @@ class LLMA(BaseRecommender):
         facts: (n_items, n_facts) as of `fact_matrix`; the catalog's genres where None.
         encoder: reads texts in place of the configuration's; a saved model needs it again (`load`).
 
-    Fitting MovieLens 100K takes less than a minute and 1.6 GB on two cores, once the texts are encoded. Made-up data
-    without texts, up to a million interactions, take one to three minutes and up to 1.5 GB (the experiment
-    `llma_growth`): ten times the interactions take about twice the time, ten times the users not quite three times.
-    Memory grows with the square of the items up to `largest_autoencoder`; beyond, the autoencoder is of a low rank, and
-    time and memory grow with the items. Where users times items are more than `MAX_DENSE_CELLS`, attention is over some
-    of the users. `limits` and `repr` say what a model does without. Scores of one user are on one scale; those of two
-    users need not be.
+    Fitting MovieLens 100K takes less than a minute and 1.6 GB on two cores, once the texts are encoded. The experiment
+    `llma_growth` measures how time and memory grow. Memory grows with the square of the items up to
+    `largest_autoencoder`; beyond, the autoencoder is of a low rank, and time and memory grow with the items. Where
+    users times items are more than `MAX_DENSE_CELLS`, attention is over some of the users. `limits` and `repr` say what
+    a model does without. Scores of one user are on one scale; those of two users need not be.
     """
 
     _own_encoder: Encoder | None = None  # of the configuration, loaded when a text is to be read

@@ -31,7 +31,7 @@ def rank_share(scores: np.ndarray) -> np.ndarray:
 def request_scores(
     wish: np.ndarray, other: np.ndarray, share: float, most: int, unseen: np.ndarray | None = None
 ) -> np.ndarray:
-    """Scores of all items for a wish in words and a user, or popularity, equation (19.1).
+    """Scores of all items for a wish in words and a user, or popularity, equation (19.3).
 
     The items nearest to the wish by text (`n_candidates`, and what ties with the last) score the weighted sum of two
     ranks among them, `share` * nearness + (1 - share) * other, from 0 to 1: a rank does not depend on how heavy the

@@ -228,6 +228,11 @@ def test_facts_of_items_of_any_catalog():
     np.testing.assert_allclose(facts.toarray(), [[1], [1], [0], [0]])  # one fact that two items share
     again, _ = item_facts(table[table["head"].str.len() == 2].assign(head=lambda t: t["head"].astype(int)), data)
     np.testing.assert_array_equal(again.toarray(), facts.toarray())
-    for wrong in (table.assign(head="film"), table.drop(columns="tail")):
+    other = table.assign(more=1)[["tail", "more", "relation", "head"]]
+    for names in (["Tail", "more", "RELATION", " head"], ["tail_id:token", "x", "relation_id:token", "head_id:token"]):
+        again, _ = item_facts(other.set_axis(names, axis=1), data)
+        np.testing.assert_array_equal(again.toarray(), facts.toarray())
+    twice = pd.concat([table, table[["tail"]]], axis=1)
+    for wrong in (table.assign(head="film"), table.drop(columns="tail"), twice, table.assign(head=[0.5] * 5)):
         with pytest.raises(DataError):
             item_facts(wrong, data)
