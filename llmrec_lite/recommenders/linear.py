@@ -153,7 +153,7 @@ def gram_directions(rows: WeightedRows, n_items: int, rank: int, iterations: int
     algorithm 4.4 on a symmetric matrix). The Gram matrix is never formed: it is applied to blocks of rows. There are
     `rank` directions, fewer where the Gram matrix has fewer.
     """
-    width = min(rank + 10, n_items)
+    width = min(rank + 10, n_items, sum(matrix.shape[0] for matrix, _ in rows))  # the Gram matrix has no higher rank
     basis = np.random.default_rng(seed).normal(size=(n_items, width)).astype(np.float32)
     for _ in range(iterations):
         basis = np.linalg.qr(_gram_times(rows, basis))[0]
