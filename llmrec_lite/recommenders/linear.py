@@ -153,9 +153,10 @@ def gram_directions(rows: WeightedRows, n_items: int, rank: int, iterations: int
     algorithm 4.4 on a symmetric matrix). The Gram matrix is never formed: it is applied to blocks of rows. There are
     `rank` directions, fewer where the Gram matrix has fewer.
     """
-    width = min(rank + 10, n_items, sum(matrix.shape[0] for matrix, _ in rows))  # the Gram matrix has no higher rank
+    most = min(n_items, sum(matrix.shape[0] for matrix, _ in rows))  # of the Gram matrix's rank
+    width = min(rank + 10, most)
     basis = np.random.default_rng(seed).normal(size=(n_items, width)).astype(np.float32)
-    for _ in range(iterations):
+    for _ in range(iterations if width < most else min(iterations, 2)):  # the first finds the whole range then
         basis = np.linalg.qr(_gram_times(rows, basis))[0]
     values, turned = np.linalg.eigh((basis.T @ _gram_times(rows, basis)).astype(float))
     largest = np.flatnonzero(values > 1e-6 * max(values[-1], 1e-30))[::-1][:rank]
