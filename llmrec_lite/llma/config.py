@@ -71,7 +71,7 @@ class LLMAConfig:
     order: HistoryOrder = "time"
     candidates: int = 100
     diversity: float = 0.1
-    request_share: float = 0.5
+    request_share: float = 0.4
     request_items: int = 50
     max_users: int = 1000
     seed: int = 0

@@ -79,7 +79,8 @@ def test_a_request_and_a_person_are_weighed(fitted, world):
     user = world.users_to_index(["u3"])
     found = fitted.recommend_for("u3", request="war", k=3)
     unseen = world.matrix()[user].toarray()[0] == 0
-    expected = request_scores(fitted.score_request("war"), fitted.score_indices(user)[0], 0.5, 50, unseen)
+    wish, own, config = fitted.score_request("war"), fitted.score_indices(user)[0], fitted.config_
+    expected = request_scores(wish, own, config.request_share, config.request_items, unseen)
     index = world.items_to_index(found["item_id"])
     np.testing.assert_allclose(found["score"], expected[index], atol=1e-5)
 
