@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -137,7 +137,7 @@ class _Inner:
         exponent = setting.get("user_exponent", 0.0)
         gram = self._gram(("users", exponent), lambda: self._weighted(exponent)).copy()
         for pause in setting.get("pauses", ()):
-            found = self._gram(("sessions", pause), lambda pause=pause: session_matrix(self.train, pause))
+            found = self._gram(("sessions", pause), partial(session_matrix, self.train, pause))
             gram += np.float32(setting["session_weight"]) * found
         if "fact_weight" in setting:
             gram += np.float32(setting["fact_weight"]) * self._gram("facts", lambda: self.facts.T.tocsr())
@@ -162,8 +162,13 @@ class _Inner:
         return self.quality(_als(setting).fit(self.train).score_indices(self.judged))
 
 
+def _mean_ndcg(parts: Sequence[_Inner], setting: Setting) -> float:
+    return float(np.mean([part.ndcg(setting) for part in parts]))
+
+
 def _als(setting: Setting) -> ALS:
-    return WeightedALS(**({"user_exponent": 0.0} | setting))
+    settings: Setting = {"user_exponent": 0.0} | setting
+    return WeightedALS(**settings)
 
 
 def _climb(
@@ -227,7 +232,7 @@ def _searched(train: Dataset, cut: Callable[[Dataset, int], Parts], facts: spars
             *_climb(
                 PLAIN | rows,
                 GRID,
-                lambda setting, parts=parts: float(np.mean([p.ndcg(setting) for p in parts])),
+                partial(_mean_ndcg, parts),
                 fine=True,
             ),
         )
@@ -247,7 +252,7 @@ def _searched(train: Dataset, cut: Callable[[Dataset, int], Parts], facts: spars
 def _fitted(name: str, setting: Setting, train: Dataset, facts: sparse.csr_array) -> BaseRecommender:
     if name.startswith("ALS"):
         return _als(setting).fit(train)
-    off = {"pauses": (), "session_weight": 0.0, "fact_weight": 0.0, "user_exponent": 0.0}
+    off: Setting = {"pauses": (), "session_weight": 0.0, "fact_weight": 0.0, "user_exponent": 0.0}
     model = SessionAutoencoder(facts, **(off | setting))
     return model.fit(shuffled_times(train) if name.endswith("shuffled times") else train)
 
