@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 from tqdm.auto import trange
 
 from llmrec_lite.errors import OutOfMemoryError
+
+if TYPE_CHECKING:  # torch takes seconds, and what only predicts may do without
+    import torch
+    from torch import Tensor, nn
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -20,6 +22,8 @@ def pick_device(device: str = "auto") -> torch.device:
 
     "auto" is the device that the environment variable LLMREC_DEVICE names, else CUDA where there is one, else the CPU.
     """
+    import torch
+
     if device == "auto":
         device = os.environ.get("LLMREC_DEVICE") or "auto"
     if device == "auto":
@@ -52,6 +56,8 @@ def adam_epochs(
     parameters beside those of the net, gradients longer than `clip_norm` are shortened to it, and `progress` is the
     name of a progress bar.
     """
+    import torch
+
     parameters = [*net.parameters(), *extra]
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay)
     schedule: Any = None
@@ -65,7 +71,7 @@ def adam_epochs(
             optimizer.zero_grad()
             value.backward()
             if clip_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, clip_norm)
+                torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
             optimizer.step()
             if cosine:
                 schedule.step()
@@ -75,6 +81,8 @@ def adam_epochs(
 
 def shuffled_batches(n: int, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Return the rows 0 .. n - 1 in random order, cut into batches of about equal size, `batch_size` at most."""
+    import torch
+
     return torch.randperm(n, generator=generator).tensor_split(-(-n // batch_size))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import t as student_t
 
 PERCENTILES = (2.5, 97.5)
 
@@ -64,5 +63,7 @@ def mean_interval(values: np.ndarray, seed: int = 0, resamples: int = 2000) -> t
 def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """95% interval of a mean by Student's t, for few values (n,) that are near to normal."""
     mean, n = np.mean(values), len(values)
+    from scipy.stats import t as student_t  # a second, which most programs never need
+
     half = student_t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5
     return float(mean - half), float(mean + half)

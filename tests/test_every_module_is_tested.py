@@ -8,6 +8,7 @@ ROOT = Path(__file__).parents[1]
 EXPERIMENTS = [ROOT / "book/experiments" / f"{name}.py" for name in ("common", "study", "registry")]
 ELSEWHERE = {
     "llmrec_lite/cli/finetune_job.py": "tests/cli/test_finetune.py",
+    "llmrec_lite/knowledge/facts.py": "tests/knowledge/test_recommend.py",
     "llmrec_lite/llma/config.py": "tests/llma/test_model.py",
     "llmrec_lite/llma/explain.py": "tests/llma/test_cold_start.py",
     "book/experiments/study.py": "tests/experiments/test_ch14_ratings.py",

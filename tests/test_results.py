@@ -138,8 +138,8 @@ def test_a_file_that_is_not_the_result_is_named(tmp_path, content):
 
 COMMITTED = sorted((Path(__file__).resolve().parents[1] / "book" / "results").glob("*.json"))
 # What an interval may be of, the first of these that lies inside it in every row of a table.
-VALUES = ("lead", "difference", "LLMA's lead", "lead over popular", "over five choices", "auc", "ndcg", "rmse", "value",
-          "perplexity", "mrr", "share")  # fmt: skip
+VALUES = ("lead", "difference", "LLMA's lead", "lead over popular", "over five choices", "over no wish", "auc",
+          "ndcg", "rmse", "value", "perplexity", "mrr", "share")  # fmt: skip
 
 APART = {("meta_learning", "convergence")}  # of the difference to joint training after as many steps
 

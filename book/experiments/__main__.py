@@ -65,7 +65,8 @@ def _checked(name: str, seed: int | None) -> Checked:
     verdict, rows = registry.check(name, seed)
     shown = (f"{row.name} (differs)" if far > registry.TOLERANCE else row.name for row, far in rows)
     far = f"{max(far for _, far in rows):.1e}" if rows else ""
-    return verdict, "; ".join(shown) or "none: needs other hardware", far, time.perf_counter() - start
+    nothing = "none: never run" if verdict == "not run" else "none: needs other hardware"
+    return verdict, "; ".join(shown) or nothing, far, time.perf_counter() - start
 
 
 def _checked_side_by_side(names: list[str], seed: int | None) -> Iterator[tuple[str, Checked]]:

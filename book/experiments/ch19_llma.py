@@ -168,7 +168,7 @@ def _llma_new_items_again(stored: Result, rng: np.random.Generator) -> Iterator[
 # Users, items, interactions of made-up data: one of the three grows at a time.
 SIZES = ((10_000, 4000, 100_000), (10_000, 4000, 300_000), (10_000, 4000, 1_000_000), (3000, 4000, 300_000),
          (30_000, 4000, 300_000), (10_000, 1000, 300_000), (10_000, 20_000, 300_000),
-         (10_000, 100_000, 300_000))  # fmt: skip
+         (10_000, 100_000, 300_000), (30_000, 100_000, 1_000_000))  # fmt: skip
 _GROWTH = """
 import json, resource, sys, time
 import numpy as np, pandas as pd
@@ -195,7 +195,8 @@ for _ in range(5):
 ask = (time.perf_counter() - began) / 5
 print(json.dumps({"users": users, "items": items, "interactions": len(log), "fit_seconds": fit,
                   "peak_mb": peak / 1024, "before_mb": before / 1024, "score_1000_seconds": score,
-                  "ask_seconds": ask, "parts": list(model.fused_.parts_)}))
+                  "ask_seconds": ask, "parts": list(model.fused_.parts_),
+                  "limits": model.limits()}))
 """
 
 

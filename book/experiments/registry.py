@@ -28,7 +28,7 @@ from llmrec_lite.files import to_json, write_json
 RESULTS_DIR = ROOT / "book" / "results"
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "torch", "transformers", "tokenizers")
 Result = dict[str, Any]
-Status = Literal["fresh", "checked", "stale"]
+Status = Literal["fresh", "checked", "stale", "not run"]
 # Bookkeeping: it decides no number. What `assets` fetches is in the hash of the data.
 BOOKKEEPING = [Path(str(module.__file__)) for module in (assets, code)] + [Path(__file__)]
 TIMES = {"seconds", "in_all", "texts a second"}  # of the machine, not of the model
@@ -187,15 +187,16 @@ def check(name: str, seed: int | None = None, folder: Path = RESULTS_DIR) -> tup
         folder: of the results.
 
     Returns:
-        The status afterwards, and each row with its largest relative difference.
+        The status afterwards, and each row with its largest relative difference; "not run" where nothing is stored.
 
     Raises:
-        ValueError: no such experiment, or it has no check.
-        FileNotFoundError: it has never been run.
+        ValueError: no such experiment.
     """
     if name not in register_all():
         raise ValueError(f"there is no experiment {name!r}; known: {', '.join(sorted(EXPERIMENTS))}")
     one, path = EXPERIMENTS[name], folder / f"{name}.json"
+    if not path.is_file():
+        return "not run", []
     record = json.loads(path.read_text("utf-8"))
     if one.recompute is None:
         return status(record, one), []

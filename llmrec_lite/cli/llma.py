@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
+from scipy import sparse
 
 from llmrec_lite.cli.lookup import find_user, liked_items
 from llmrec_lite.cli.options import DataSource, takes_data
 from llmrec_lite.data import Dataset
-from llmrec_lite.errors import DataError, shorten
+from llmrec_lite.errors import DataError, SettingError, shorten
+from llmrec_lite.tables import name_of, read_table
 
 screen = Console()
 
@@ -22,6 +24,9 @@ screen = Console()
 @takes_data
 def fit_command(
     out: Annotated[Path, typer.Option(help="Folder of the model; a model that is there is replaced.")],
+    facts: Annotated[
+        Path | None, typer.Option(help="Your facts about items: head (an item's id), relation, tail.")
+    ] = None,
     text: Annotated[bool, typer.Option(help="Read the items' texts with a language model.")] = True,
     order: Annotated[
         Literal["time", "random"],
@@ -34,23 +39,42 @@ def fit_command(
     """Fit LLMA to MovieLens or to your data, and write it into a folder, whole or not at all."""
     from llmrec_lite.llma.config import LLMAConfig
     from llmrec_lite.llma.model import LLMA
-    from llmrec_lite.llma.storage import check_target
+    from llmrec_lite.llma.storage import check_target, plain_catalog
 
+    if facts is not None and source.interactions is None:
+        raise SettingError("--facts needs --interactions too; MovieLens comes with facts of its own")
     check_target(out)  # before minutes of work
     config = LLMAConfig(encoder="minilm" if text else None, order=order, seed=seed)
-    facts = None
+    known = None
     data = source.load()
+    plain_catalog(data)
     if source.edition is not None:
         from llmrec_lite.knowledge.graph import film_facts
 
-        facts = film_facts(data)
+        known = film_facts(data)
+    elif facts is not None:
+        known = _facts_of_items(facts, data, source)
     screen.print(f"Fitting LLMA to {data!r} ...", markup=False, soft_wrap=True)
     began = time.perf_counter()
-    model = LLMA(config, facts=facts, progress=True).fit(data)
+    model = LLMA(config, facts=known, progress=True).fit(data)
     model.save(out)
+    for limit in model.limits():
+        screen.print(f"Note: {limit}.", markup=False, soft_wrap=True)
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in model.fused_.gate_.known.items())
     screen.print(f"Fitted in {time.perf_counter() - began:.0f} s; weights: {weights}.", markup=False, soft_wrap=True)
     screen.print(f"The model is at {out}. Try: llmrec recommend --model {out} --user ID", markup=False, soft_wrap=True)
+
+
+def _facts_of_items(path: Path, data: Dataset, source: DataSource) -> sparse.csr_array:
+    """Facts in a file, read as the other files are; how many are of items of the catalog is said."""
+    from llmrec_lite.knowledge.graph import item_facts
+
+    notes: list[str] = []
+    table = read_table(path, separator=source.separator, encoding=source.encoding, notes=notes)
+    found, n_used = item_facts(table, data, name_of(path), notes)
+    notes.append(f"{n_used:,} of {len(table):,} facts are of items of the catalog")
+    typer.echo(f"llmrec: {name_of(path)}: {'; '.join(notes)}", err=True)
+    return found
 
 
 def load_test(model: Any, path: Path, source: DataSource | None = None) -> tuple[Dataset, dict[str, int]]:

@@ -15,7 +15,9 @@ from scipy import sparse
 from llmrec_lite import assets
 from llmrec_lite.cleaning import add_time_features
 from llmrec_lite.data import Dataset
-from llmrec_lite.errors import SettingError
+from llmrec_lite.errors import DataError, SettingError, shorten
+from llmrec_lite.frames import id_texts
+from llmrec_lite.schema import plain_name
 
 COLUMNS = ["head", "relation", "tail"]
 # What the graph says of films, in words; the other relations are these read backwards.
@@ -163,6 +165,42 @@ def genre_facts(data: Dataset) -> sparse.csr_array:
     itself = pd.Series(data.items["item_id"].astype(str).to_numpy(), data.items["item_id"])
     facts = facts[facts["tail"].notna() & (facts["tail"] != "")]
     return fact_matrix(facts, itself, data)[0] if len(facts) else sparse.csr_array((data.n_items, 1))
+
+
+def item_facts(
+    facts: pd.DataFrame, data: Dataset, where: str = "the table", notes: list[str] | None = None
+) -> tuple[sparse.csr_array, int]:
+    """Facts about items of any catalog, (n_items, n_facts) as `fact_matrix` weighs them, and how many are of its items.
+
+    Columns are head, an item's id, relation and tail, in any case (RecBole's head_id, relation_id and tail_id too). Ids
+    are compared as text, and rows with a gap are left out. `where` names the table; what was assumed is appended to
+    `notes`.
+
+    Raises:
+        DataError: a column is missing or there twice, or no fact is of an item.
+    """
+    known = {name: column for column in COLUMNS for name in (column, f"{column}id")}
+    found = [known.get(plain_name(str(name)), "") for name in facts.columns]
+    if wrong := [column for column in COLUMNS if found.count(column) != 1]:
+        raise DataError(
+            f"{where}: facts have one column head, one relation and one tail; see {wrong[0]} among "
+            f"{', '.join(map(str, facts.columns[:8]))}"
+        )
+    cells = [facts.iloc[:, found.index(column)] for column in COLUMNS]
+    told = pd.DataFrame(
+        {
+            column: id_texts(cell, column, where, [] if notes is None else notes)
+            for column, cell in zip(COLUMNS, cells, strict=True)
+        }
+    ).dropna()
+    itself = pd.Series(data.items["item_id"].astype(str).to_numpy(), data.items["item_id"])
+    n_used = int(told["head"].isin(itself).sum())
+    if not n_used:
+        raise DataError(
+            f"{where}: none of its {len(facts):,} facts is of an item of the catalog; write ids as there, such as "
+            f"{shorten(itself.iloc[0])}, into the column head"
+        )
+    return fact_matrix(told, itself, data)[0], n_used
 
 
 def people_and_context(train: Dataset, links: pd.Series | None = None, liked: float = 4.0) -> pd.DataFrame:

@@ -14,13 +14,19 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.llma.fusion import fuse
 from llmrec_lite.llma.scales import normalize_scores
 from llmrec_lite.llma.weights import ScoredSplit, learn_weights
-from llmrec_lite.meta.cold_start import AUTOENCODERS, MIN_USERS
 from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, nearest_shots, rows_of_users
-from llmrec_lite.meta.user_attention import ColdStartRanker, split_histories
+from llmrec_lite.meta.user_attention import (
+    AUTOENCODERS,
+    MAX_DENSE_CELLS,
+    MIN_USERS,
+    ColdStartRanker,
+    as_many_as_fit,
+    fit_autoencoders,
+    split_histories,
+)
 from llmrec_lite.recommenders.base import FoldInRecommender
 from llmrec_lite.recommenders.linear import DenoisingAutoencoder
 
-MAX_DENSE_CELLS = 8_000_000  # users times items that are held densely
 N_EVAL_ITEMS = 30  # interactions of the users that weights are learned from, so that they are the same for each K
 N_FOLDS = 2  # quarters of the users that are held out in turn
 Parts = Mapping[str, FoldInRecommender]
@@ -91,14 +97,14 @@ class ColdStartFusion(BaseEstimator):
         for k in np.unique(nearest[sizes > 0]):
             rows = np.flatnonzero((nearest == k) & (sizes > 0))
             support, own = interactions[rows], None if users is None else users[rows]
-            every = _scores(support, parts, self.later_[k], self.attention_.get(k, []), own)
+            every = _scores(support, parts, self.later_[k], self.rankers(k), own)
             weighted = {name: every[name] for name in self.weights_[k]}
             scores[rows] = fuse(weighted, self.weights_[k], "zscore", support.toarray() == 0)
         return scores
 
     def get_state(self) -> dict[str, Any]:
         """What was learned, as JSON values, without what can be computed again at once."""
-        attention = {str(k): [ranker.state() for ranker in rankers] for k, rankers in self.attention_.items()}
+        attention = {str(k): states for k, states in self.states_.items()}
         return {"weights": {str(k): weights for k, weights in self.weights_.items()}, "attention": attention}
 
     def set_state(self, data: Dataset, state: Mapping[str, Any], vectors: np.ndarray | None) -> Self:
@@ -107,34 +113,53 @@ class ColdStartFusion(BaseEstimator):
         return self.attend(data, {int(k): states for k, states in state["attention"].items()}, vectors)
 
     def attend(self, data: Dataset, attention: Mapping[int, list[dict[str, Any]]], vectors: np.ndarray | None) -> Self:
-        """Let what was learned from some users attend to all."""
+        """Let what was learned from some users attend to all, from the first time that it is asked."""
         self.later_ = {k: _later_interactions(data, k, self.order) for k in SHOTS}
+        self.states_ = {k: list(states) for k, states in attention.items()}
         self.attention_: dict[int, list[ColdStartRanker]] = {}
-        fitted: dict[tuple[float, float], DenoisingAutoencoder] = {}
-        for k, states in attention.items():
-            for fold, state in enumerate(states):
-                dropout, l2 = state["autoencoder"]
-                if (dropout, l2) not in fitted:
-                    fitted[dropout, l2] = DenoisingAutoencoder(dropout, l2).fit(data)
-                ranker = ColdStartRanker(k, self.order, seed=self.seed + fold)
-                self.attention_.setdefault(k, []).append(ranker.restore(state, data, fitted[dropout, l2], vectors))
+        self.n_users_ = len(np.unique(data.user_index))
+        self._attends_to = as_many_as_fit(data, self.seed), vectors
+        self._autoencoders: dict[tuple[float, float], DenoisingAutoencoder] = {}
         return self
+
+    def rankers(self, k: int) -> list[ColdStartRanker]:
+        """Attention for K interactions, made when it is first asked for; known users never ask."""
+        if k not in self.attention_:
+            data, vectors = self._attends_to
+            self.attention_[k] = []
+            for fold, state in enumerate(self.states_.get(k, [])):
+                dropout, l2 = state["autoencoder"]
+                if (dropout, l2) not in self._autoencoders:
+                    self._autoencoders[dropout, l2] = fit_autoencoders(data, [(dropout, l2)])[0]
+                ranker = ColdStartRanker(k, self.order, seed=self.seed + fold)
+                self.attention_[k].append(ranker.restore(state, data, self._autoencoders[dropout, l2], vectors))
+        return self.attention_[k]
 
     def user_attention(
         self, learn: Dataset, held_out: Dataset, fold: int, vectors: np.ndarray | None
     ) -> dict[int, ColdStartRanker]:
         """Learn attention over users for each K that enough users have."""
-        if learn.n_users * learn.n_items > MAX_DENSE_CELLS or learn.n_items**2 > 4 * MAX_DENSE_CELLS:
-            return {}  # all users in a dense table, and all pairs of items in another, would not fit
+        learn = as_many_as_fit(learn, self.seed)
         parts = (learn, held_out)
         enough = [
             k for k in SHOTS[1:] if min(len(split_histories(part, k, self.order)[0]) for part in parts) >= MIN_USERS
         ]
-        autoencoders = [DenoisingAutoencoder(*one).fit(learn) for one in AUTOENCODERS if enough]
+        autoencoders = fit_autoencoders(learn, AUTOENCODERS) if enough else []
         return {
             k: ColdStartRanker(k, self.order, seed=self.seed + fold).fit(learn, held_out, autoencoders, vectors)
             for k in enough
         }
+
+    def limits(self) -> list[str]:
+        """What the data did not allow, a sentence each."""
+        found, data = [], self._attends_to[0]
+        if not self.weights_:
+            found.append(f"cold-start users get popularity, as fewer than {MIN_USERS} users can be held out")
+        elif not self.states_:
+            found.append(f"no attention over users, as fewer than {MIN_USERS} can be held out")
+        elif (n_users := len(np.unique(data.user_index))) < self.n_users_:
+            found.append(f"attention over {n_users:,} of {self.n_users_:,} users, as no more fit")
+        return found
 
     def _support_and_query(self, held_out: Dataset, k: int, fold: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Return K interactions of each user and the later ones, (n, n_items) each; short histories only if needed."""

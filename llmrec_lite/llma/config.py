@@ -14,7 +14,7 @@ from scipy import sparse
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.knowledge.recommend import FactAutoencoder, FactEncoder
+from llmrec_lite.knowledge.facts import FactAutoencoder, FactEncoder
 from llmrec_lite.language.text_recommender import ConcatEncoder, Encoder, TextRecommender
 from llmrec_lite.meta.tasks import HistoryOrder
 from llmrec_lite.recommenders.base import FoldInRecommender
@@ -22,14 +22,17 @@ from llmrec_lite.recommenders.factorization import ALS
 
 _SHARES = {"diversity": 1.0, "request_share": 1.0, "dropout": 0.999}
 _POSITIVE = ("text_l2", "alpha", "factors_l2", "autoencoder_l2")
-_WHOLE = ("fact_dimensions", "factors", "largest_autoencoder", "candidates", "max_users")
+_WHOLE = (
+    "fact_dimensions", "factors", "largest_autoencoder", "autoencoder_rank", "request_items", "candidates", "max_users",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class LLMAConfig:
     """Settings of LLMA; the parts' defaults are those that the earlier chapters chose inside train.
 
-    The rest is set and not tuned: `fact_dimensions`, `candidates`, `diversity`, `request_share`.
+    `request_share` and `request_items` are chosen on two catalogs (the experiment `llma_genres`). The rest is set and
+    not tuned: `fact_dimensions`, `autoencoder_rank`, `candidates`, `diversity`.
 
     Attributes:
         parts: names of `PARTS`.
@@ -42,11 +45,13 @@ class LLMAConfig:
         dropout: of `FactAutoencoder`, with `autoencoder_l2` and `fact_weight`.
         autoencoder_l2: of `FactAutoencoder`.
         fact_weight: of `FactAutoencoder`.
-        largest_autoencoder: a longer catalog does without the autoencoder, which holds n_items^2 numbers.
+        largest_autoencoder: a longer catalog gets an autoencoder of low rank, as the whole holds n_items^2 numbers.
+        autoencoder_rank: the rank then.
         order: whether the history of a cold-start user holds the first interactions, "time", or any, "random".
         candidates: how many of the best items by the fused score are re-ranked.
         diversity: from 0, relevance alone, to 1, dissimilarity alone.
-        request_share: weight of a request in a list for a user who is known as well.
+        request_share: weight of nearness to a request, beside the user or popularity (`request_scores`).
+        request_items: how many of the nearest items answer a request; a hundredth of a long catalog.
         max_users: most users that the fusion weights are learned from.
         seed: of all that is random.
     """
@@ -62,10 +67,12 @@ class LLMAConfig:
     autoencoder_l2: float = 300.0
     fact_weight: float = 50.0
     largest_autoencoder: int = 5000
+    autoencoder_rank: int = 512
     order: HistoryOrder = "time"
     candidates: int = 100
     diversity: float = 0.1
-    request_share: float = 0.7
+    request_share: float = 0.4
+    request_items: int = 50
     max_users: int = 1000
     seed: int = 0
 
@@ -132,10 +139,9 @@ def _factors(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> Fo
     return ALS(config.factors, config.alpha, config.factors_l2, seed=config.seed)
 
 
-def _autoencoder(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> FoldInRecommender | None:
-    if train.n_items > config.largest_autoencoder:
-        return None
-    return FactAutoencoder(knowledge.facts, config.fact_weight, config.dropout, config.autoencoder_l2)
+def _autoencoder(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> FoldInRecommender:
+    rank = None if train.n_items <= config.largest_autoencoder else config.autoencoder_rank
+    return FactAutoencoder(knowledge.facts, config.fact_weight, config.dropout, config.autoencoder_l2, rank)
 
 
 def _text(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> FoldInRecommender | None:

@@ -61,7 +61,7 @@ def reasons(
     items: np.ndarray,
     seen: np.ndarray,
     request: str | None = None,
-    requested: np.ndarray | None = None,
+    is_near: np.ndarray | None = None,
     cold: bool = False,
 ) -> list[str]:
     """Reason of each item of a list, one sentence.
@@ -71,14 +71,14 @@ def reasons(
         items: (n,) item indices of the list.
         seen: (m,) indices of the items that the user has seen.
         request: what was asked for, in words.
-        requested: (n,) what the request adds to the score of each; it is a reason where this is above 0.
+        is_near: (n,) whether each item is near the request (`requests.is_near`), which is then a reason.
         cold: whether the user was scored by the cold-start fusion.
     """
     popular = [
         f"{int(n):,} users chose it" if n else "it has no interactions yet" for n in model.n_interactions_[items]
     ]
-    adds = np.zeros(len(items)) if requested is None else requested
-    near = [f"its text is near “{request}”" if request and more > 0 else "" for more in adds]
+    said = np.zeros(len(items), bool) if is_near is None else is_near
+    near = [f"its text is near “{request}”" if request and one else "" for one in said]
     if not len(seen) or (cold and not model.cold_start_.weights_):  # then the list is popularity
         return [_sentence(clauses) for clauses in zip(near, popular, strict=True)]
     if cold:

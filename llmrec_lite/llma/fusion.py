@@ -10,7 +10,6 @@ from typing import Literal, Self, get_args
 
 import numpy as np
 from scipy import sparse
-from scipy.stats import rankdata
 
 from llmrec_lite import splits
 from llmrec_lite.data import Dataset
@@ -76,6 +75,8 @@ def reciprocal_rank_fusion(
     """
     if not k >= 0:
         raise SettingError(f"k must be at least 0, not {k!r}")
+    from scipy.stats import rankdata  # a second, which most programs never need
+
     total = np.zeros(np.shape(next(iter(scores.values()), 0)), np.float32)
     for name, weight in _checked(scores, weights).items():
         values = np.asarray(scores[name], dtype=float)
@@ -173,7 +174,7 @@ class FusedRecommender(BaseRecommender):
         elif min(len(train), train.n_users, train.n_items) < MIN_DATA:
             raise SettingError(
                 f"{len(train)} interactions of {train.n_users} users and {train.n_items} items are too few to "
-                f"learn weights from; bring {MIN_DATA} of each, or name the weights"
+                f"learn weights from; bring {MIN_DATA} of each"
             )
         else:
             gate = mean_gate([self._learn_gate(train, draw) for draw in range(self.draws)])

@@ -19,11 +19,14 @@ from llmrec_lite.language.text_recommender import Encoder, TextRecommender, enco
 from llmrec_lite.llma.cold_start import ColdStartFusion
 from llmrec_lite.llma.config import PARTS, ItemKnowledge, LLMAConfig, truncated_svd
 from llmrec_lite.llma.explain import reasons
-from llmrec_lite.llma.fusion import FusedRecommender, fuse
+from llmrec_lite.llma.fusion import FusedRecommender
+from llmrec_lite.llma.requests import is_near, request_scores
 from llmrec_lite.recommenders.base import BaseRecommender, FoldInRecommender, histories_to_matrix
 from llmrec_lite.recommenders.content import unit_rows
 
 COLD_USER_MAX = 10  # a user of the data with fewer items is scored as a cold-start user
+# Why a part is not made.
+WITHOUT = {"text": "there are no texts, or neither a language model nor facts to read them with"}
 WARM_HISTORY_MIN = 40  # a new user with more items is scored as a user of the data
 
 
@@ -41,12 +44,11 @@ class LLMA(BaseRecommender):
         facts: (n_items, n_facts) as of `fact_matrix`; the catalog's genres where None.
         encoder: reads texts in place of the configuration's; a saved model needs it again (`load`).
 
-    Fitting MovieLens 100K takes less than a minute and 1.6 GB on two cores, once the texts are encoded. Made-up data
-    without texts, up to a million interactions, take one to three minutes and up to 1.5 GB (the experiment
-    `llma_growth`): ten times the interactions take about twice the time, ten times the users not quite three times.
-    Memory grows with the square of the items up to `largest_autoencoder`; beyond, the factors are the only such part,
-    and time and memory grow with the items. Where users times items are more than `MAX_DENSE_CELLS`, cold start does
-    without attention over users. Scores of one user are on one scale; those of two users need not be.
+    Fitting MovieLens 100K takes less than a minute and 1.6 GB on two cores, once the texts are encoded. The experiment
+    `llma_growth` measures how time and memory grow. Memory grows with the square of the items up to
+    `largest_autoencoder`; beyond, the autoencoder is of a low rank, and time and memory grow with the items. Where
+    users times items are more than `MAX_DENSE_CELLS`, attention is over some of the users. `limits` and `repr` say what
+    a model does without. Scores of one user are on one scale; those of two users need not be.
     """
 
     _own_encoder: Encoder | None = None  # of the configuration, loaded when a text is to be read
@@ -121,6 +123,21 @@ class LLMA(BaseRecommender):
                 f"none of the parts {self.config_.parts} can be made: there are no texts or facts, or too many items"
             )
         return parts
+
+    def limits(self) -> list[str]:
+        """What the data or the settings did not allow, a sentence each."""
+        config, train = self.config_, self._fitted()
+        found = [f"no part {name}, as {WITHOUT[name]}" for name in config.parts if name not in self.parts_]
+        if "autoencoder" in self.parts_ and train.n_items > config.largest_autoencoder:
+            found.append(
+                f"an autoencoder of rank {config.autoencoder_rank}, as there are more than "
+                f"{config.largest_autoencoder:,} items (largest_autoencoder)"
+            )
+        return found + self.cold_start_.limits()
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        found = [] if self.train_ is None else self.limits()
+        return super().__repr__(N_CHAR_MAX) + (f" ({'; '.join(found)})" if found else "")
 
     def make_fusion(self, parts: dict[str, FoldInRecommender]) -> FusedRecommender:
         """Fusion of the parts, not fitted yet."""
@@ -229,11 +246,11 @@ class LLMA(BaseRecommender):
         else:
             seen, personal = histories_to_matrix([history or ()], train), self.score_new([history or ()])
             cold = seen.nnz <= WARM_HISTORY_MIN
-        scores, requested = personal, np.zeros_like(personal)
+        scores, near = personal, np.zeros(train.n_items, bool)
         if request is not None:
-            share = self.config_.request_share
-            requested = fuse({"request": self.score_request(request)[None]}, {"request": share})
-            scores = requested + fuse({"user": personal}, {"user": 1 - share})
+            config, wish, unseen = self.config_, self.score_request(request), seen.toarray()[0] == 0
+            scores = request_scores(wish, personal[0], config.request_share, config.request_items, unseen)[None]
+            near = is_near(wish)
         best = self._reranked(scores, seen, k)[0]
         best = best[best >= 0]
         return pd.DataFrame(
@@ -242,7 +259,7 @@ class LLMA(BaseRecommender):
                 "rank": np.arange(1, len(best) + 1),
                 "item": [self.labels_[item] for item in best],
                 "score": scores[0, best],
-                "reason": reasons(self, best, seen.indices, request, requested[0, best], cold),
+                "reason": reasons(self, best, seen.indices, request, near[best], cold),
             }
         )
 
@@ -250,6 +267,7 @@ class LLMA(BaseRecommender):
         """Return item indices, (n, k), chosen among each row's best candidates; -1 where they run out."""
         if k < 1:
             raise SettingError(f"k must be at least 1, not {k}")
+        k = min(k, scores.shape[1])
         candidates = top_k_unseen(scores, seen, max(self.config_.candidates, k))[0]
         found = np.full((len(scores), k), -1)
         for row, items in enumerate(candidates):

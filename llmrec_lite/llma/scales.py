@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.stats import rankdata
 
 from llmrec_lite.errors import SettingError
 
@@ -40,6 +39,8 @@ def normalize_scores(scores: np.ndarray, how: Normalize = "zscore", among: np.nd
     flat = (count < 2) | (high - low <= 1e-6 * np.maximum(abs(low), abs(high)))
     with np.errstate(invalid="ignore", divide="ignore"):
         if how == "rank":
+            from scipy.stats import rankdata  # a second, which most programs never need
+
             result = (rankdata(np.where(scored, values, -np.inf), axis=1) - 1 - (~scored).sum(1, keepdims=True)) / (
                 count - 1
             )

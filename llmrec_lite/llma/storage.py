@@ -28,7 +28,7 @@ from llmrec_lite.llma.cold_start import ColdStartFusion
 from llmrec_lite.llma.config import ItemKnowledge, LLMAConfig
 from llmrec_lite.llma.weights import Gate
 
-FORMAT = 2
+FORMAT = 3
 MODEL, ARRAYS, CATALOG = "model.json", "arrays.safetensors", "catalog.json"
 LARGEST_JSON = {MODEL: 1 << 26, CATALOG: 1 << 30}  # bytes that are read
 ENCODERS = (None, "minilm")  # that a model file may name; any other is given by who loads it
@@ -245,6 +245,8 @@ def _check_arrays(arrays: dict[str, np.ndarray], train: Dataset, config: LLMACon
         "rating": (len(train),), "timestamp": (len(train),),
         "fact_vectors": (n_items, None), "text_vectors": (n_items, None),
         "factors.item_": (n_items, factors), "factors.user_": (train.n_users, factors),
+        "autoencoder.weights_": (n_items, n_items),
+        "autoencoder.left_": (n_items, None), "autoencoder.right_": (n_items, None),
     }  # fmt: skip
     for name in shapes.keys() & arrays.keys():
         found, expected = arrays[name].shape, shapes[name]

@@ -18,13 +18,11 @@ from llmrec_lite.meta.bayesian_mf import BayesianMF
 from llmrec_lite.meta.features import item_features
 from llmrec_lite.meta.learners import Support
 from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, Task, nearest_shots, rows_of_users, user_tasks
-from llmrec_lite.meta.user_attention import ColdStartRanker, split_histories
+from llmrec_lite.meta.user_attention import AUTOENCODERS, MIN_USERS, ColdStartRanker, split_histories
 from llmrec_lite.recommenders import DenoisingAutoencoder
 from llmrec_lite.recommenders.base import BaseRecommender
 
 LIKELIHOOD_WEIGHTS = (0.3, 0.5, 0.7, 1.0)
-AUTOENCODERS = ((0.5, 200.0), (0.65, 700.0), (0.8, 2e3), (0.9, 5e3), (0.95, 1e4))  # dropout and l2
-MIN_USERS = 10  # that a setting may be chosen by
 
 
 class ColdStartRecommender(BaseRecommender):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from llmrec_lite.compute import random_seed
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HistoryOrder = Literal["time", "random"]  # whether a support holds the first ratings, or any
 SHOTS = (0, 1, 3, 5, 10, 20)  # ratings in the support of a new user, throughout Part III
@@ -226,6 +227,8 @@ class Batch:
 
 def collate(tasks: Sequence[Task]) -> Batch:
     """Batch of tasks."""
+    import torch
+
     if not tasks:
         raise SettingError("there is no task to put into a batch")
     if len({task.query_x.shape[1:] for task in tasks}) > 1:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-import torch
 from scipy import sparse
 from scipy.special import softmax
 from sklearn.base import BaseEstimator
@@ -19,6 +18,34 @@ from llmrec_lite.meta.tasks import HistoryOrder, rows_of_users
 from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import DenoisingAutoencoder
 from llmrec_lite.recommenders.content import unit_rows
+from llmrec_lite.recommenders.linear import gram_directions
+
+AUTOENCODERS = ((0.5, 200.0), (0.65, 700.0), (0.8, 2e3), (0.9, 5e3), (0.95, 1e4))  # dropout and l2
+MIN_USERS = 10  # that a setting may be chosen by
+MAX_DENSE_CELLS = 8_000_000  # users times items that are held densely; four times as many for pairs of items
+LOW_RANK = 128  # of autoencoders where pairs of items are too many
+
+
+def pairs_fit(n_items: int) -> bool:
+    """Whether a number for each pair of items may be held."""
+    return n_items**2 <= 4 * MAX_DENSE_CELLS
+
+
+def as_many_as_fit(data: Dataset, seed: int = 0) -> Dataset:
+    """Interactions of as many users as may be held densely, drawn at random; the same data where all fit."""
+    users, most = np.unique(data.user_index), MAX_DENSE_CELLS // max(data.n_items, 1)
+    if data.n_users * data.n_items <= MAX_DENSE_CELLS or len(users) <= most:
+        return data
+    kept = np.random.default_rng(seed).permutation(users)[:most]
+    return data.with_interactions(data.interactions[np.isin(data.user_index, kept)])
+
+
+def fit_autoencoders(data: Dataset, settings: Sequence[tuple[float, float]]) -> list[DenoisingAutoencoder]:
+    """Autoencoders of several dropouts and penalties; of a low rank, with shared directions, for a long catalog."""
+    if pairs_fit(data.n_items):
+        return [DenoisingAutoencoder(dropout, l2).fit(data) for dropout, l2 in settings]
+    directions = gram_directions([(data.matrix(), 1.0)], data.n_items, LOW_RANK)
+    return [DenoisingAutoencoder(dropout, l2, LOW_RANK).fit_directions(data, directions) for dropout, l2 in settings]
 
 
 def split_histories(
@@ -69,12 +96,17 @@ class EpisodeRidge(BaseEstimator):
         """Learn from episodes, both (n, n_items)."""
         self.mean_ = query.mean(0)
         gram = support @ support.T + self.l2 * np.eye(len(support))
-        self.weights_ = (support.T @ np.linalg.solve(gram, query - self.mean_)).astype(np.float32)
+        solved = np.linalg.solve(gram, query - self.mean_)
+        if pairs_fit(support.shape[1]):
+            self.weights_: tuple[np.ndarray, ...] = ((support.T @ solved).astype(np.float32),)
+        else:
+            self.weights_ = (support.T.astype(np.float32), solved.astype(np.float32))
         return self
 
     def predict(self, support: np.ndarray | sparse.sparray) -> np.ndarray:
         """Scores near the probability that each item is in the query, (n, n_items)."""
-        return self.mean_ + _times(support, self.weights_)
+        scores = _times(support, self.weights_[0])
+        return self.mean_ + (scores @ self.weights_[1] if self.weights_[1:] else scores)
 
 
 class UserAttention(BaseEstimator):
@@ -118,7 +150,7 @@ class UserAttention(BaseEstimator):
     ) -> Self:
         """Take six weights that were learned before; otherwise as `fit`."""
         self._memorize(support, query, vectors)
-        self.weights_ = torch.tensor(list(weights))
+        self.weights_ = np.array(weights, np.float32)
         self.losses_ = []
         return self
 
@@ -134,6 +166,8 @@ class UserAttention(BaseEstimator):
             self.texts_ = self.history_ @ self.vectors_ / self.count_[:, None]
 
     def _learn(self, support: np.ndarray, query: np.ndarray) -> None:
+        import torch  # only to learn
+
         learn = np.random.default_rng(self.seed).permutation(len(support))[: self.episodes]
         often = np.argsort(-query.sum(0), kind="stable")[: self.popular]
         signals = torch.from_numpy(self.similarity_features(support[learn]))
@@ -142,18 +176,18 @@ class UserAttention(BaseEstimator):
         signals = torch.where(itself[..., None], 0, signals)
         values, target = torch.from_numpy(query[:, often]), torch.from_numpy(query[np.ix_(learn, often)])
         candidates = torch.from_numpy(support[np.ix_(learn, often)]) == 0
-        self.weights_ = torch.tensor([1.0, 0, 0, 0, -0.5, 0], requires_grad=True)
-        optimizer = torch.optim.Adam([self.weights_], lr=self.learning_rate)
+        weights = torch.tensor([1.0, 0, 0, 0, -0.5, 0], requires_grad=True)
+        optimizer = torch.optim.Adam([weights], lr=self.learning_rate)
         self.losses_ = []
         for _ in range(self.steps):
-            scores = torch.where(itself, -torch.inf, signals @ self.weights_)
+            scores = torch.where(itself, -torch.inf, signals @ weights)
             errors = (torch.softmax(scores, 1) @ values - target).square() * candidates
             loss = errors.sum(1).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             self.losses_.append(loss.item())
-        self.weights_ = self.weights_.detach()
+        self.weights_ = weights.detach().numpy()
 
     def similarity_features(self, support: np.ndarray) -> np.ndarray:
         """Similarity of each support to each user, (n, users, 6) float32, in the order of `signals`."""
@@ -174,7 +208,7 @@ class UserAttention(BaseEstimator):
 
         `exclude_self` is (n,), the row of each support's own user in `fit`, who is left out; -1 for new users.
         """
-        scores = self.similarity_features(support) @ self.weights_.numpy()
+        scores = self.similarity_features(support) @ self.weights_
         if exclude_self is not None:
             rows = np.flatnonzero(exclude_self >= 0)
             scores[rows, exclude_self[rows]] = -np.inf
@@ -233,7 +267,7 @@ class ColdStartRanker(BaseEstimator):
         errors = [np.square((ridge.predict(valid_support) - valid_query)[candidates]).sum() for ridge in ridges]
         self.ridge_ = ridges[int(np.argmin(errors))]
         first, second = self.attention_.predict(valid_support), self.ridge_.predict(valid_support)
-        thirds = [valid_support @ autoencoder.weights_ for autoencoder in autoencoders]
+        thirds = [_reconstruct(valid_support, autoencoder) for autoencoder in autoencoders]
         solved = [
             _least_squares([part[candidates] for part in (first, second, third)], valid_query[candidates])
             for third in thirds
@@ -284,7 +318,7 @@ class ColdStartRanker(BaseEstimator):
             places = np.minimum(np.searchsorted(self.users_, users), len(self.users_) - 1)
             exclude_self = np.where(self.users_[places] == users, places, -1)
         attended = self.attention_.predict(support, exclude_self)
-        return [attended, self.ridge_.predict(support), _times(support, self.autoencoder_.weights_)]
+        return [attended, self.ridge_.predict(support), _reconstruct(support, self.autoencoder_)]
 
     def predict(self, support: np.ndarray, users: np.ndarray | None = None) -> np.ndarray:
         """Scores of all items, higher for a likelier next interaction, (n, n_items).
@@ -293,6 +327,13 @@ class ColdStartRanker(BaseEstimator):
         """
         parts = self.parts(support, users)
         return sum((w * part for w, part in zip(self.weights_, parts, strict=True)), np.zeros(1))
+
+
+def _reconstruct(support: np.ndarray | sparse.sparray, autoencoder: DenoisingAutoencoder) -> np.ndarray:
+    """Scores by an autoencoder, (n, n_items), of supports that are 0 and 1."""
+    if autoencoder.rank is None:
+        return _times(support, autoencoder.weights_)
+    return _times(support, autoencoder.left_) @ autoencoder.right_.T
 
 
 def _least_squares(parts: Sequence[np.ndarray], target: np.ndarray) -> tuple[np.ndarray, float]:

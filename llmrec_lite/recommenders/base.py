@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -124,7 +124,7 @@ class FoldInRecommender(BaseRecommender):
     all that `llma` asks of a part.
     """
 
-    _learned: ClassVar[tuple[str, ...]]
+    _learned: tuple[str, ...]
 
     @abstractmethod
     def score_matrix(self, interactions: sparse.csr_array) -> np.ndarray:

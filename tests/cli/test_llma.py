@@ -168,16 +168,16 @@ def test_five_point_ratings_with_times_and_a_catalog(tmp_path):
     assert all(row["item"].startswith("Record") and "(1970)" in row["item"] for row in found)
 
 
-def test_a_hundred_thousand_items(tmp_path):
+def test_twenty_thousand_items(tmp_path):
     rng = np.random.default_rng(3)
-    items = np.minimum(rng.pareto(1.0, 6000) * 30, 99_999).astype(int)
+    items = np.minimum(rng.pareto(1.0, 6000) * 30, 19_999).astype(int)
     log = pd.DataFrame({"user_id": rng.integers(300, size=6000), "item_id": items}).drop_duplicates()
     log.to_csv(tmp_path / "log.csv", index=False)
-    pd.DataFrame({"item_id": range(100_000)}).to_csv(tmp_path / "items.csv", index=False)
+    pd.DataFrame({"item_id": range(20_000)}).to_csv(tmp_path / "items.csv", index=False)
     files = ("--interactions", tmp_path / "log.csv", "--items", tmp_path / "items.csv")
     run("fit", *files, "--no-text", "--out", tmp_path / "model")
     model = LLMA.load(tmp_path / "model")
-    assert model.train_.n_items == 100_000
+    assert model.train_.n_items == 20_000
     assert len(model.recommend_for(history=[(0, 1.0)], k=10)) == 10
 
 
@@ -206,3 +206,36 @@ def test_a_killed_fit_leaves_nothing(shop, tmp_path):
     assert result.exit_code == 0
     assert LLMA.load(out).train_.n_users == 90
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".other")]  # what was left is gone
+
+
+def test_facts_of_ones_own(shop, tmp_path):
+    facts = pd.DataFrame({"head": [f"sku/{i}" for i in range(40)], "relation": "shelf", "tail": "left"})
+    facts.to_csv(tmp_path / "facts.csv", index=False)
+    log = ("--interactions", shop / "log.csv", "--no-text")
+    result = run("fit", *log, "--facts", tmp_path / "facts.csv", "--out", tmp_path / "told")
+    assert result.exit_code == 0
+    assert "40" in result.output
+    vectors = LLMA.load(tmp_path / "told").knowledge_.fact_vectors
+    assert (vectors != 0).any(1).sum() == 40
+    facts.assign(head="elsewhere").to_csv(tmp_path / "facts.csv", index=False)
+    with pytest.raises(DataError):
+        run("fit", *log, "--facts", tmp_path / "facts.csv", "--out", tmp_path / "other")
+    with pytest.raises(SettingError):
+        run("fit", "--facts", tmp_path / "facts.csv", "--out", tmp_path / "other")
+
+
+def test_what_a_model_does_without_is_said(shop, tmp_path):
+    output = run("fit", "--interactions", shop / "log.csv", "--no-text", "--out", tmp_path / "model").output
+    limits = LLMA.load(tmp_path / "model").limits()
+    assert limits
+    assert all(limit in output for limit in limits)
+
+
+def test_a_known_user_is_served_without_torch(model):
+    program = (
+        "import sys; from llmrec_lite.cli import main as cli; sys.argv = sys.argv[:1] + sys.argv[2:];"
+        "cli.app(sys.argv[1:], standalone_mode=False); assert 'torch' not in sys.modules"
+    )
+    words = ["-", "recommend", "--model", str(model), "--user", "client-3"]
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

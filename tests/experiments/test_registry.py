@@ -13,6 +13,7 @@ import torch
 from threadpoolctl import threadpool_info
 from typer.testing import CliRunner
 
+from book._ext.llmrec_book import code_cells, loaded
 from book.experiments import registry
 from book.experiments.__main__ import app
 from book.tools.code import ROOT
@@ -182,13 +183,25 @@ def test_several_are_checked_side_by_side_and_one_that_fails_does_not_stop_the_o
         threads = {one["num_threads"] for one in threadpool_info()} | {torch.get_num_threads()}
         yield registry.Row("apart", stored["apart"], [os.getpid() != here, *threads])
 
-    for name in ("tiny", "apart"):
+    @registry.experiment
+    def moved():
+        """Have a check that fails."""
+        return {}
+
+    moved.check(lambda stored, rng: [].pop())
+    for name in ("tiny", "apart", "moved"):
         change(registry.run(name), code="0" * 16)
     done = command("check", "--all")
     assert done.exit_code == 1
     lines = {line.split(": ")[0]: line.split(": ")[1] for line in done.stderr.splitlines()}
-    assert lines == {"tiny": "checked", "apart": "checked", "broken": "stale"}
-    assert "FileNotFoundError" in done.stdout  # never run
+    assert lines == {"tiny": "checked", "apart": "checked", "moved": "stale", "broken": "not run"}
+    assert "IndexError" in done.stdout
+
+
+def test_an_experiment_that_was_never_run_is_no_fault_of_the_results(made_up):
+    registry.run("tiny")
+    assert registry.check("broken") == ("not run", [])
+    assert command("check", "--all").exit_code == 0
 
 
 def test_a_second_check_can_refute_the_first(made_up):
@@ -270,8 +283,11 @@ def own():
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_every_committed_result_has_an_experiment_and_every_experiment_a_result(own):
-    assert sorted(path.stem for path in registry.RESULTS_DIR.glob("*.json")) == own["names"]
+def test_every_committed_result_has_an_experiment_and_the_chapters_show_no_other(own):
+    stored = {path.stem for path in registry.RESULTS_DIR.glob("*.json")}
+    assert stored <= set(own["names"])
+    for chapter in (ROOT / "notebooks").glob("*.ipynb"):
+        assert set(loaded(code_cells(chapter), own["names"])) <= stored
 
 
 def test_every_experiment_but_those_for_graphics_cards_has_a_check(own):

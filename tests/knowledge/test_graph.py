@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrec_lite import Dataset
-from llmrec_lite.errors import SettingError, UnknownIdError
+from llmrec_lite.errors import DataError, SettingError, UnknownIdError
 from llmrec_lite.knowledge.graph import (
     FILM_RELATIONS,
     KnowledgeGraph,
     fact_matrix,
     fact_sentences,
     inverse_relations,
+    item_facts,
     load_film_facts,
     load_triples,
     people_and_context,
@@ -207,3 +208,31 @@ def test_the_real_graph():
     assert (table["share"] == 1).sum() == 18
     assert set(facts["relation"]) == set(FILM_RELATIONS.values())
     assert not (inverse_relations(facts)["share"] > 0.05).any()
+
+
+def test_facts_of_items_of_any_catalog():
+    log = pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [10, 11, 12, 13]})
+    data = Dataset.from_frames(log)
+    table = pd.DataFrame(
+        [
+            ("10", "maker", "Ann"),
+            ("11", "maker", "Ann"),
+            ("12", "maker", "Bob"),
+            ("99", "maker", "Ann"),
+            ("13", "x", None),
+        ],
+        columns=["head", "relation", "tail"],
+    )
+    facts, n_used = item_facts(table, data)
+    assert n_used == 3
+    np.testing.assert_allclose(facts.toarray(), [[1], [1], [0], [0]])  # one fact that two items share
+    again, _ = item_facts(table[table["head"].str.len() == 2].assign(head=lambda t: t["head"].astype(int)), data)
+    np.testing.assert_array_equal(again.toarray(), facts.toarray())
+    other = table.assign(more=1)[["tail", "more", "relation", "head"]]
+    for names in (["Tail", "more", "RELATION", " head"], ["tail_id:token", "x", "relation_id:token", "head_id:token"]):
+        again, _ = item_facts(other.set_axis(names, axis=1), data)
+        np.testing.assert_array_equal(again.toarray(), facts.toarray())
+    twice = pd.concat([table, table[["tail"]]], axis=1)
+    for wrong in (table.assign(head="film"), table.drop(columns="tail"), twice, table.assign(head=[0.5] * 5)):
+        with pytest.raises(DataError):
+            item_facts(wrong, data)

@@ -278,6 +278,7 @@ WRONG = {
     "half the items": _arrays("factors.item_", lambda a: a[: len(a) // 2]),
     "half the users": _arrays("factors.user_", lambda a: a[: len(a) // 2]),
     "fewer factors": _arrays("factors.user_", lambda a: a[:, :-1]),
+    "pairs of half the items": _arrays("autoencoder.weights_", lambda a: a[: len(a) // 2]),
     "not finite": _arrays("factors.item_", _nan),
     "one more axis": _arrays("text_vectors", lambda a: a[None]),
     "an index of floats": _arrays("user_index", lambda a: a.astype(float)),

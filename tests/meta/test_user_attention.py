@@ -8,7 +8,14 @@ from sklearn.linear_model import Ridge
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.meta.user_attention import ColdStartRanker, EpisodeRidge, UserAttention, split_histories
+from llmrec_lite.meta.user_attention import (
+    ColdStartRanker,
+    EpisodeRidge,
+    UserAttention,
+    as_many_as_fit,
+    fit_autoencoders,
+    split_histories,
+)
 from llmrec_lite.recommenders import DenoisingAutoencoder
 
 
@@ -182,3 +189,32 @@ def test_too_little_is_said():
     train, valid = halves(clans(6))
     with pytest.raises(SettingError, match="50"):
         ColdStartRanker(50).fit(train, valid, [DenoisingAutoencoder().fit(train)])
+
+
+def test_no_more_users_are_held_than_fit(monkeypatch):
+    log = pd.DataFrame({"user_id": np.repeat(range(20), 3), "item_id": np.tile(range(6), 10)})
+    data = Dataset.from_frames(log)
+    assert as_many_as_fit(data) is data
+    monkeypatch.setattr("llmrec_lite.meta.user_attention.MAX_DENSE_CELLS", 42)
+    some = as_many_as_fit(data)
+    assert len(np.unique(some.user_index)) == 7
+    assert len(some) == 21
+    assert some.n_users == data.n_users
+
+
+def test_where_pairs_of_items_do_not_fit_the_ridge_is_the_same_and_autoencoders_are_of_low_rank(monkeypatch):
+    rng = np.random.default_rng(0)
+    support, query = ((rng.random((9, 12)) < 0.4).astype(np.float32) for _ in range(2))
+    log = pd.DataFrame(np.argwhere(support), columns=["user_id", "item_id"])
+    data = Dataset.from_frames(log, pd.DataFrame({"item_id": range(12)}))
+    whole = EpisodeRidge(2.0).fit(support, query).predict(support)
+    settings = [(0.5, 2.0), (0.3, 5.0)]
+    dense = [one.score_indices([0, 1]) for one in fit_autoencoders(data, settings)]
+    monkeypatch.setattr("llmrec_lite.meta.user_attention.MAX_DENSE_CELLS", 1)
+    ridge = EpisodeRidge(2.0).fit(support, query)
+    assert max(one.size for one in ridge.weights_) < 12 * 12
+    np.testing.assert_allclose(ridge.predict(support), whole, atol=1e-5)
+    low = fit_autoencoders(data, settings)
+    assert all(one.rank is not None for one in low)
+    for one, expected in zip(low, dense, strict=True):
+        np.testing.assert_allclose(one.score_indices([0, 1]), expected, atol=1e-5)

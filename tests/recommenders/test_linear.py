@@ -7,7 +7,7 @@ from sklearn.linear_model import Ridge
 
 from llmrec_lite import Dataset, evaluate, splits
 from llmrec_lite.errors import SettingError
-from llmrec_lite.recommenders.linear import EASE, DenoisingAutoencoder
+from llmrec_lite.recommenders.linear import EASE, DenoisingAutoencoder, gram_directions
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +112,40 @@ def test_linear_autoencoders_reach_the_measured_ndcg(movielens, model, ndcg):
 def test_a_small_penalty_is_allowed(crowd):
     for l2 in (0.5, 1.0):
         assert np.isfinite(DenoisingAutoencoder(0.5, l2).fit(crowd).score_indices([0])).all()
+
+
+@pytest.mark.parametrize("rank", [8, 30])
+def test_a_full_rank_is_the_whole_autoencoder(met, data, rank):
+    whole, low = DenoisingAutoencoder(0.4, 2.0).fit(data), DenoisingAutoencoder(0.4, 2.0, rank).fit(data)
+    np.testing.assert_allclose(low.left_ @ low.right_.T, whole.weights_, atol=1e-5)
+    np.testing.assert_allclose(low.score_indices([3, 1]), whole.score_indices([3, 1]), atol=1e-5)
+    items, seen = np.array([1, 4]), np.array([0, 2, 5])
+    np.testing.assert_allclose(low.contributions(items, seen), whole.contributions(items, seen), atol=1e-5)
+    copy = DenoisingAutoencoder(0.4, 2.0, rank).set_state(data, low.get_state())
+    np.testing.assert_array_equal(copy.score_indices([3]), low.score_indices([3]))
+
+
+def test_a_low_rank_keeps_the_main_directions(met, data):
+    gram = met.T @ met
+    diagonal, values, vectors = gram_directions([(data.matrix(), 2.0)], 8, 3)
+    np.testing.assert_allclose(diagonal, np.diag(2 * gram))
+    expected = np.linalg.eigvalsh(2 * gram)[::-1][:3]
+    np.testing.assert_allclose(values, expected, rtol=1e-4)
+    np.testing.assert_allclose(2 * gram @ vectors, vectors * values, atol=1e-2)
+    low = (vectors * values) @ vectors.T
+    penalty = np.diag(2.0 + np.diag(2 * gram))
+    model = DenoisingAutoencoder(0.5, 2.0, 3)
+    model.set_directions(np.diag(2 * gram), values, vectors)
+    np.testing.assert_allclose(model.left_ @ model.right_.T, np.linalg.solve(low + penalty, low), atol=1e-4)
+
+
+def test_directions_are_found_in_blocks(met, data, monkeypatch):
+    whole = gram_directions([(data.matrix(), 1.0)], 8, 3)
+    monkeypatch.setattr("llmrec_lite.recommenders.linear.MAX_BLOCK", 16)
+    parts = gram_directions([(data.matrix(), 1.0)], 8, 3)
+    np.testing.assert_allclose(parts[1], whole[1], rtol=1e-5)
+
+
+def test_a_rank_below_one_is_refused():
+    with pytest.raises(SettingError):
+        DenoisingAutoencoder(rank=0)
