@@ -14,6 +14,7 @@ ELSEWHERE = {
     "book/experiments/study.py": "tests/experiments/test_ch14_ratings.py",
     "book/tools/checks/assignments.py": "tests/book/test_checks.py",
     "book/tools/checks/chapters.py": "tests/book/test_checks.py",
+    "book/tools/checks/links.py": "tests/book/test_links.py",
     "book/tools/checks/markdown.py": "tests/book/test_checks.py",
     "book/tools/checks/practice.py": "tests/book/test_checks.py",
     "book/tools/checks/reading.py": "tests/book/test_checks_reading.py",

@@ -52,7 +52,7 @@ def built(tmp_path):
             (tmp_path / name).write_text(page)
         shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
         (tmp_path / "notebooks").mkdir()
-        code = new_code_cell("glued.gain = 7", outputs=[value("gain", "7 of 9"), value("low 1", "it's low")])
+        code = new_code_cell("glued.gain = 7", outputs=[value("gain", "7 of 9"), value("low 1", "so low")])
         cells = [new_markdown_cell(inline.front_matter(2) + "# Two"), code, new_markdown_cell(text)]
         language = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
         nbformat.write(new_notebook(cells=cells, metadata=language), tmp_path / "notebooks" / "02_two.ipynb")
@@ -80,14 +80,14 @@ def test_values_links_and_the_copy_to_download(built):
     page, copy, warnings = built(TEXT)
     assert warnings == []
     words = page.find("div", role="main").get_text(" ", strip=True)
-    assert "The gain is 7 of 9 , and it's low" in words
+    assert "The gain is 7 of 9 , and so low" in words
     assert "numbering" not in words
     links = {link.get_text(strip=True): link["href"] for link in page.find_all("a", href=True)}
     assert links["Steck (2019)"].startswith("../book/bibliography.html#")
     assert links["similar items"] == "../book/glossary.html#term-item"
     assert links["errata"] == "../book/errata.html#erratum-one"
     copied = "".join("".join(cell["source"]) for cell in json.loads(copy.read_text())["cells"])
-    assert "The gain is 7 of 9, and it's low" in copied
+    assert "The gain is 7 of 9, and so low" in copied
     assert "(2.1)" in copied
 
 

@@ -18,6 +18,7 @@ from nbgrader.nbgraderformat.common import SchemaMismatchError
 from nbgrader.preprocessors import SaveCells
 from nbgrader.utils import capture_log, is_grade, is_solution
 
+from book.tools.checks.links import LINKS
 from book.tools.checks.shared import SHARED, Check, Complaint, names_of
 
 SOLUTION = ("BEGIN SOLUTION", "END SOLUTION")
@@ -135,7 +136,7 @@ def check_independent(notebook: NotebookNode) -> list[Complaint]:
 
 
 ASSIGNMENT: tuple[Check, ...] = (
-    *SHARED, check_metadata, check_solutions, check_tests, check_independent,
+    *SHARED, *LINKS, check_metadata, check_solutions, check_tests, check_independent,
 )  # fmt: skip
 
 

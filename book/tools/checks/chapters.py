@@ -5,6 +5,7 @@ import re
 
 from nbformat import NotebookNode
 
+from book.tools.checks.links import LINKS, cites
 from book.tools.checks.markdown import PARSER, Heading, blocks, headings, prose, section, walk
 from book.tools.checks.practice import PRACTICE
 from book.tools.checks.shared import SHARED, Check, Complaint, python
@@ -143,8 +144,9 @@ def check_numbers(notebook: NotebookNode) -> list[Complaint]:
         if cell.cell_type != "markdown" or "hand-example" in tags:
             continue
         if "published" in tags:
-            if "{cite" not in cell.source:
-                found.append(Complaint(index, "is tagged `published` and cites nothing", "add a {cite}"))
+            if not cites(cell.source):
+                fix = "link a work, [Steck, 2019](#steck2019ease)"
+                found.append(Complaint(index, "is tagged `published` and cites nothing", fix))
             continue
         typed = [number for words in prose(cell.source) for number in DECIMAL.findall(words)]
         if typed:
@@ -154,6 +156,6 @@ def check_numbers(notebook: NotebookNode) -> list[Complaint]:
 
 
 CHAPTER: tuple[Check, ...] = (
-    *SHARED, check_size, check_title, check_sections, *PRACTICE, check_predict, check_claims, check_figures,
+    *SHARED, *LINKS, check_size, check_title, check_sections, *PRACTICE, check_predict, check_claims, check_figures,
     check_numbers,
 )  # fmt: skip

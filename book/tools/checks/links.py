@@ -18,6 +18,11 @@ def _known() -> references.References:
     return references.known()
 
 
+def cites(text: str) -> bool:
+    """Whether a text links a work of the bibliography, or cites one by a role."""
+    return "{cite" in text or any(not path and key in _known().works for _, path, key in LINK.findall(text))
+
+
 def check_roles(notebook: NotebookNode) -> list[Complaint]:
     """Check for no role that JupyterLab cannot show, and for metadata as `book.tools.inline` leaves them."""
     found = []
