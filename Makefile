@@ -7,8 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # Two torch programs on the same cores slow each other down manyfold, so parallel tests take one thread each.
 WORKERS ?= 2
-# Of a line of code in a notebook; 80 as soon as all chapters are in FINISHED of book/tools/checks/reading.py.
-COLUMNS := 88
+COLUMNS := 80
 # JupyterLab draws whole notebooks (else a reader's run misses what is off the screen) and shows pages as text; a kernel
 # knows `glued` from its start, so that a number that is not measured yet is a dash.
 LAB_SETTINGS := JUPYTER_CONFIG_PATH="$(CURDIR)/book/lab$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
