@@ -82,8 +82,7 @@ class Dataset:
         """
         told: dict[str, list[str]] = {}
         frames = {"interactions": interactions, "items": items, "users": users}
-        options = {"rating_range": rating_range, "invalid": invalid, "liked": liked}
-        data = cls._build(frames, dict(_IN_PYTHON), told, **options)
+        data = cls._build(frames, dict(_IN_PYTHON), told, rating_range, invalid, liked)
         _warn(told)
         return data
 
@@ -151,8 +150,7 @@ class Dataset:
         told: dict[str, list[str]] = {}
         how = {"separator": separator, "encoding": encoding, "header": header}
         frames, where = read_frames(paths, columns, how, told)
-        options = {"rating_range": rating_range, "invalid": invalid, "liked": liked}
-        data = cls._build(frames, dict(_IN_PYTHON) | where, told, **options)
+        data = cls._build(frames, dict(_IN_PYTHON) | where, told, rating_range, invalid, liked)
         _warn(told)
         return data
 

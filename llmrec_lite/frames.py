@@ -78,7 +78,7 @@ def _id_text(cell: Any, column: str, where: str, row: int) -> str | None:
         kind = type(cell).__name__
         raise DataError(f"{where}, row {row}: {column} {shorten(cell)} is a {kind}; ids are text or whole numbers")
     if isinstance(cell, float | np.floating):
-        if abs(cell) >= 2**53:
+        if abs(float(cell)) >= 2**53:
             raise DataError(
                 f"{where}, row {row}: {column} {cell!r} is a floating-point number too large to be exact; write ids "
                 "as text or whole numbers"

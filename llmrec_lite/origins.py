@@ -62,7 +62,7 @@ def read_frames(
         ids = [id_texts(_frame(frames[kind])[column], column, where[kind], told[where[kind]]) for kind in holders]
         for kind, cells in zip(holders, same_type(ids), strict=True):
             frames[kind] = _frame(frames[kind]).assign(**{column: cells})
-    return frames, where
+    return frames, {str(kind): name for kind, name in where.items()}
 
 
 def _numbered(columns: Mapping[str, Sequence[str]]) -> bool:

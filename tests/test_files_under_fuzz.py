@@ -226,7 +226,7 @@ def test_a_damaged_file_is_read_as_it_is_or_told_or_refused(tmp_path, seed):
     counts = Counter(result for result, *_ in found)
     wrong = [case for case in found if case[0] not in ("same", "differs, told", "DataError")]
     assert not wrong, wrong[:3]
-    assert min(counts["same"], counts["differs, told"], counts["DataError"]) > 10  # each of the three is met
+    assert min(counts["same"], counts["differs, told"], counts["DataError"]) > 4  # each of the three is met
 
 
 if __name__ == "__main__":

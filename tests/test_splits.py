@@ -154,7 +154,7 @@ def test_movielens_sizes(movielens):
 
 @pytest.mark.data
 @pytest.mark.parametrize(
-    ("model", "ndcg"), [(Popularity(), 0.2524), (EASE(1000), 0.4767), (DenoisingAutoencoder(), 0.4852)]
+    ("model", "ndcg"), [(Popularity(), 0.2521), (EASE(1000), 0.4767), (DenoisingAutoencoder(), 0.4852)]
 )
 def test_movielens_benchmark_to_four_digits(movielens, model, ndcg):
     train, test = splits.recommenders_split(movielens)

@@ -187,7 +187,7 @@ def write(files: Iterable[Path], root: Path = ROOT) -> list[Path]:
         names = [str(file) for file in changed]
         ruff = [sys.executable, "-m", "ruff"]
         subprocess.run([*ruff, "check", "--quiet", "--fix", "--select", "I", *names], cwd=root, check=True)
-        subprocess.run([*ruff, "format", "--quiet", "--line-length", "88", *names], cwd=root, check=True)
+        subprocess.run([*ruff, "format", "--quiet", "--line-length", "80", *names], cwd=root, check=True)
     return changed
 
 

@@ -156,5 +156,5 @@ def takes_data(command: Callable[..., None]) -> Callable[..., None]:
     # typer reads the signature for the order and the annotations for the types.
     with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_options.__annotations__ = {p.name: p.annotation for p in parameters}
-    del with_options.__wrapped__  # type: ignore[attr-defined]
+    del with_options.__wrapped__
     return with_options
