@@ -373,7 +373,9 @@ def test_another_base_model_is_seen_by_the_checkpoint(llmrec, bert, texts, tmp_p
 def test_wrong_use_is_one_line(llmrec, bert, ratings, tmp_path, arguments, message):
     code, shown, said = llmrec("--out", tmp_path / "out", "--model", bert, *ratings, *arguments)
     *notes, last = said.splitlines()
-    assert code == 2 and last.startswith("llmrec: ") and message in last, said
+    assert code == 2, said
+    assert last.startswith("llmrec: "), said
+    assert message in last, said
     assert all("not used" in note for note in notes), said
     assert shown == ""
     assert not (tmp_path / "out" / "report.json").exists()
