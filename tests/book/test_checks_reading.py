@@ -72,9 +72,13 @@ def test_figures_in_the_text_need_a_caption_and_solutions_their_columns():
     assert "81 characters" in told
 
 
-def test_only_finished_chapters_are_held_to_it(tmp_path, monkeypatch):
-    path = tmp_path / "01_one.ipynb"
-    nbformat.write(chapter(), path)  # its figure has no caption
-    assert command.check_file(path) == []
-    monkeypatch.setattr(command, "FINISHED", frozenset({"01_one"}))
-    assert any("caption" in str(complaint) for complaint in command.check_file(path))
+def test_every_chapter_is_held_to_it_and_no_assignment(tmp_path):
+    (tmp_path / "assignments").mkdir()
+    paths = [tmp_path / "01_one.ipynb", tmp_path / "assignments" / "01_one.ipynb"]
+    notebook = chapter()
+    for cell in notebook.cells:
+        cell.source = cell.source.replace(', caption="It falls."', "")
+    for path in paths:
+        nbformat.write(notebook, path)
+    told = ["caption" in " ".join(map(str, command.check_file(path))) for path in paths]
+    assert told == [True, False]

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from book.tools.checks.reading import FINISHED
 from book.tools.code import ROOT
 from book.tools.site_checks import check_html
 from tests.book import browser as looks
@@ -91,7 +90,7 @@ def test_the_cover_links_to_every_chapter(page, address):
     assert sorted(linked) == sorted(f"../{chapter}" for chapter in CHAPTERS)
 
 
-@pytest.mark.parametrize("name", [page for page in CHAPTERS if Path(page).stem in FINISHED])
+@pytest.mark.parametrize("name", [page for page in CHAPTERS if Path(page).stem in frame.FINISHED])
 def test_a_finished_chapter_keeps_to_the_limits(page, address, name):
     assert frame.complaints(frame.measures(page, address, name)) == []
 

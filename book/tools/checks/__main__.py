@@ -9,7 +9,7 @@ import nbformat
 
 from book.tools.checks.assignments import ASSIGNMENT, release
 from book.tools.checks.chapters import CHAPTER
-from book.tools.checks.reading import FINISHED, READING
+from book.tools.checks.reading import READING
 from book.tools.checks.shared import Complaint
 
 
@@ -20,8 +20,7 @@ def check_file(path: Path) -> list[Complaint]:
         nbformat.validate(notebook)
     except (nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
         return [Complaint(None, f"is no valid notebook ({error})", "save it again in JupyterLab")]
-    chapter = (*CHAPTER, *READING) if path.stem in FINISHED else CHAPTER
-    checks = ASSIGNMENT if path.parent.name == "assignments" else chapter
+    checks = ASSIGNMENT if path.parent.name == "assignments" else (*CHAPTER, *READING)
     return [complaint for check in checks for complaint in check(notebook)]
 
 

@@ -2,8 +2,7 @@
 
 A folded cell has the tag ``hide-input``, and its first line is a comment that becomes its label ("# The code of the
 figure"), unless its metadata hold ``{"mystnb": {"code_prompt_show": "..."}}``. Cells with ``remove-input`` show their
-output only, cells with ``remove-cell`` nothing: glue and records belong there. These checks, and the limits of
-``tests/book/frame.py``, hold for the chapters in `FINISHED`.
+output only, cells with ``remove-cell`` nothing: glue and records belong there.
 """
 
 import ast
@@ -14,8 +13,6 @@ from nbformat import NotebookNode
 from book.tools.checks.markdown import blocks, walk
 from book.tools.checks.shared import Check, Complaint, python
 
-#: Names of the chapters, such as "01_the_problem", that are finished for reading.
-FINISHED: frozenset[str] = frozenset()
 COLUMNS = 80
 #: Python in the text, such as a solution's.
 FENCE = re.compile(r"^(`{3,}|~{3,})(?:\{code-block\} )?python\n(.*?)^\1", re.M | re.S)
