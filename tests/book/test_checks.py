@@ -21,7 +21,7 @@ del test_of
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 TITLE = """# Counting films
 
-We learn to count films in one line of code, as [chapter 1](01_one.ipynb) of [Harper and Konstan (2015)](#harper2015movielens) does.
+We count films in one line, as [chapter 1](01_one.ipynb) of [Harper and Konstan (2015)](#harper2015movielens) does.
 
 :::{div} facts
 Reading 20 min | run time 10 s | memory 1 GB | download 5 MB | difficulty ★
@@ -346,6 +346,7 @@ def test_what_is_wrong_in_an_assignment_is_named(name: str) -> None:
     "cell",
     [
         text("By hand, 0.5 plus 0.25 is 0.75.", "hand-example"),
+        text("They had 0.475 ([Steck, 2019](#steck2019ease)).", "published"),
         text("See [version 3.11](x.md), arXiv:1905.03375 and https://doi.org/10.1145/2827872."),
         text("```python\n## no heading: 0.5\n```"),
         new_code_cell("%matplotlib inline\nax.plot(x)"),
