@@ -223,7 +223,7 @@ CHAPTERS = COMMON | {
     "no title": (change("# Counting films", "Counting films"), "cell 1: has 0 level-1 headings"),
     "two titles": (add(text("# Another")), "cell 1: has 2 level-1 headings"),
     "late title": (add(text("Hello."), 0), "cell 1: has 1 level-1 headings"),
-    "two sentences": (change("one line of code, as", "one line. As"), "promises"),
+    "two sentences": (change("in one line, as", "one line. As"), "promises"),
     "no promise": (
         lambda nb: nb.cells[0].update(source="# A" + TITLE[TITLE.index("\n\n:::") :]),
         "promises ''",
