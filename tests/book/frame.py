@@ -37,7 +37,7 @@ LIMITS: dict[str, float] = {
 }
 MEASURE = r"""() => {
   const article = document.querySelector('.bd-article');
-  const seen = one => one.offsetParent !== null && one.getClientRects().length > 0;
+  const seen = one => one.checkVisibility() && one.getClientRects().length > 0;  // not in a closed <details>
   const all = query => [...article.querySelectorAll(query)].filter(seen);
   const height = list => list.reduce((sum, one) => sum + one.getBoundingClientRect().height, 0);
   const inside = (one, query) => one.parentElement.closest(query);

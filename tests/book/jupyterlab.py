@@ -95,6 +95,7 @@ def lab(folder: Path, imports: bool) -> Iterator[str]:
         "PYTHONPATH": str(ROOT),
         "LLMREC_RECORDS": str(folder / "records"),
         "LLMREC_RESULTS": str(ROOT / "book" / "results"),
+        "OMP_NUM_THREADS": "1",  # other tests run beside it
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={root}"]

@@ -8,7 +8,7 @@ from tests.book import jupyterlab
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = [file.relative_to(FOLDER).as_posix() for file in sorted(FOLDER.rglob("[0-9]*.ipynb"))]
 RUN = ("02_cosine_similarity.ipynb", "12_maml.ipynb", "18_fusion.ipynb")
-MAX_SECONDS = 600  # of one chapter
+MAX_SECONDS = 900  # of one chapter
 
 
 @pytest.mark.site
