@@ -64,7 +64,7 @@ def smollm2_folder() -> Path:
         return folder
     source = assets.locate("smollm2")
     try:
-        with FileLock(cache / ".smollm2-safetensors.lock"):
+        with FileLock(cache / ".smollm2-conversion.lock"):
             if not _is_converted(folder):  # unless another process has done it while we waited
                 with atomic_folder(folder) as part:
                     _convert(next(source.glob("*.gguf")), part)
