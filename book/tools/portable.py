@@ -5,11 +5,13 @@
 
 import argparse
 import ast
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -53,12 +55,19 @@ def numbers(notebook: NotebookNode, chapter: int) -> dict[str, str]:
     return found
 
 
-def values(executed: NotebookNode) -> dict[str, str]:
-    """Return the glued values among the outputs of an executed notebook."""
+def values(executed: NotebookNode, glued_apart: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the glued values of an executed notebook.
+
+    Args:
+        executed: the notebook, with its outputs.
+        glued_apart: outputs by name, as myst-nb takes them out of the notebook that it has executed.
+    """
     found = {}
-    for output in (output for cell in executed.cells for output in cell.get("outputs", [])):
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+    for output in [*outputs, *(glued_apart or {}).values()]:
         if glued := output.get("metadata", {}).get("scrapbook"):
-            text = output["data"].get(f"{glued.get('mime_prefix', '')}text/plain", repr(DASH))
+            data = output["data"]
+            text = data.get(f"{glued.get('mime_prefix', '')}text/plain", data.get("text/plain", repr(DASH)))
             found[glued["name"]] = ast.literal_eval(text) if text[:1] in "'\"" else text
     return found
 
@@ -171,7 +180,11 @@ def write(source: Path, executed: Path | None, target: Path, known: references.R
         known: what the text may refer to.
     """
     notebook = nbformat.read(source, as_version=4)
-    measured = values(nbformat.read(executed, as_version=4)) if executed else {}
+    measured = {}
+    if executed:
+        apart = executed.with_suffix(".glue.json")  # of myst-nb
+        kept = json.loads(apart.read_text(encoding="utf-8")) if apart.is_file() else {}
+        measured = values(nbformat.read(executed, as_version=4), kept)
     page = Page(source, numbers(notebook, int(source.name[:2])), measured, known)
     with atomic_file(target) as part:
         part.write_text(nbformat.writes(portable(notebook, page)) + "\n", encoding="utf-8")

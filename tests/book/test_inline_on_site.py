@@ -61,6 +61,7 @@ def built(tmp_path):
             "extensions": extensions,
             "myst_enable_extensions": ["colon_fence", "dollarmath"],
             "nb_execution_mode": "off",
+            "html_sourcelink_suffix": "",
             "bibtex_bibfiles": ["book/references.bib"],
             "suppress_warnings": ["myst.domains"],
         }

@@ -74,3 +74,10 @@ def test_no_notebook_keeps_a_directive_or_a_role(file):
 def test_a_copy_says_nothing_of_how_another_reader_numbers():
     notebook = new_notebook(cells=[new_markdown_cell(inline.front_matter(2) + "# Title")])
     assert portable.portable(notebook, PAGE).cells[0].source == "# Title"
+
+
+def test_values_that_myst_nb_has_taken_out_of_the_notebook_are_found():
+    kept = {
+        "gain": {"data": {"text/plain": "'+0.1'"}, "metadata": {"scrapbook": {"name": "gain", "mime_prefix": "x/"}}}
+    }
+    assert portable.values(new_notebook(), kept) == {"gain": "+0.1"}
