@@ -110,7 +110,9 @@ def small():
     """Settings for a small world."""
     from llmrec_lite.llma import LLMAConfig
 
-    return LLMAConfig(factors=8, factors_l2=1.0, alpha=4.0, autoencoder_l2=5.0, text_l2=0.1, fact_weight=1.0)
+    return LLMAConfig(
+        factors=8, factors_l2=1.0, alpha=4.0, autoencoder_l2=5.0, text_l2=0.1, fact_weight=1.0, user_exponent=0.0
+    )
 
 
 @pytest.fixture(scope="session")

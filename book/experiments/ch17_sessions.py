@@ -53,8 +53,11 @@ ROWS: dict[str, Setting] = {
     "users and sessions, shuffled times": SESSIONS,
     "weighted users, sessions, facts, shuffled times": USERS | SESSIONS | FACTS,
 }
-ALS_GRID: dict[str, Sequence[Any]] = {"l2": (20.0, 40.0, 80.0), "alpha": (2.0, 4.0, 8.0)}
+ALS_GRID: dict[str, Sequence[Any]] = {
+    "l2": (20.0, 40.0, 80.0), "alpha": (2.0, 4.0, 8.0), "user_exponent": (0.0, 0.25, 0.5),
+}  # fmt: skip
 ALS_START: Setting = {"l2": 40.0, "alpha": 4.0}
+MODELS = (*ROWS, "ALS", "ALS, weighted users")
 RIVALS = (
     "users", "weighted users", "users and facts", "weighted users, sessions, facts, shuffled times", "ALS",
     "ALS, weighted users",
@@ -171,7 +174,7 @@ def _als(setting: Setting) -> ALS:
     return WeightedALS(**settings)
 
 
-def _climb(
+def climb(
     start: Setting, grid: Mapping[str, Sequence[Any]], quality: Callable[[Setting], float], fine: bool
 ) -> tuple[Setting, list[Setting]]:
     """Search one setting after another, twice; then, if `fine`, halfway to the neighbors of the best."""
@@ -220,36 +223,27 @@ def _inner_parts(train: Dataset, cut: Callable[[Dataset, int], Parts], facts: sp
     return [_Inner(*cut(train, seed), facts) for seed in INNER]
 
 
-def _searched(train: Dataset, cut: Callable[[Dataset, int], Parts], facts: sparse.csr_array) -> Iterator[Any]:
-    """Choose the settings of every model inside train: name, setting, and what was tried."""
+def searched(
+    train: Dataset, cut: Callable[[Dataset, int], Parts], facts: sparse.csr_array, names: Sequence[str] = MODELS
+) -> Iterator[tuple[str, Setting, list[Setting]]]:
+    """Choose the settings of models inside train: name, setting, and what was tried."""
     inner = _inner_parts(train, cut, facts)
     # Times are shuffled once the split is made, so that it is the same.
     control = [_Inner(shuffled_times(one.train), one.valid, facts) for one in inner]
-    for name, rows in ROWS.items():
-        parts = control if name.endswith("shuffled times") else inner
-        yield (
-            name,
-            *_climb(
-                PLAIN | rows,
-                GRID,
-                partial(_mean_ndcg, parts),
-                fine=True,
-            ),
-        )
-    for name, more in (("ALS", {}), ("ALS, weighted users", USERS)):
-        grid = ALS_GRID | {"user_exponent": (0.0, 0.25, 0.5)}
-        yield (
-            name,
-            *_climb(
-                ALS_START | more,
-                grid,
-                lambda setting: float(np.mean([part.als(setting) for part in inner])),
-                fine=False,
-            ),
-        )
+    for name in names:
+        if name in ROWS:
+            parts = control if name.endswith("shuffled times") else inner
+            yield name, *climb(PLAIN | ROWS[name], GRID, partial(_mean_ndcg, parts), fine=True)
+        else:
+            start = ALS_START | (USERS if name == "ALS, weighted users" else {})
+            yield (
+                name,
+                *climb(start, ALS_GRID, lambda one: float(np.mean([part.als(one) for part in inner])), fine=False),
+            )
 
 
-def _fitted(name: str, setting: Setting, train: Dataset, facts: sparse.csr_array) -> BaseRecommender:
+def fitted(name: str, setting: Setting, train: Dataset, facts: sparse.csr_array) -> BaseRecommender:
+    """Fit the model of a row of the table with its setting."""
     if name.startswith("ALS"):
         return _als(setting).fit(train)
     off: Setting = {"pauses": (), "session_weight": 0.0, "fact_weight": 0.0, "user_exponent": 0.0}
@@ -300,9 +294,9 @@ def sessions() -> dict[str, Any]:
     for protocol, seed, train, test, cut in tqdm(list(_protocols(data)), desc="splits"):
         reports: dict[str, Report] = {}
         chosen: dict[str, Setting] = {}
-        for name, setting, every in _searched(train, cut, facts):
+        for name, setting, every in searched(train, cut, facts):
             chosen[name] = setting
-            reports[name] = evaluate(_fitted(name, setting, train, facts), train, test, name=name)
+            reports[name] = evaluate(fitted(name, setting, train, facts), train, test, name=name)
             best = max(row["ndcg"] for row in every)
             tried.append({"model": name, "protocol": protocol, "seed": seed, "settings": len(every), "ndcg": best})
         table += _rows(reports, chosen, protocol=protocol, seed=seed)
@@ -327,7 +321,7 @@ def _sessions_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
     of_split = [row for row in stored["table"] if (row["protocol"], row["seed"]) == (protocol, seed)]
     chosen = {row["model"]: row["setting"] for row in of_split}
     reports = {
-        name: evaluate(_fitted(name, setting, train, facts), train, test, name=name) for name, setting in chosen.items()
+        name: evaluate(fitted(name, setting, train, facts), train, test, name=name) for name, setting in chosen.items()
     }
     rows = _rows(reports, chosen, protocol=protocol, seed=seed)
     yield Row.of(f"{protocol}, split {seed}", stored["table"], rows, "model", "protocol", "seed")

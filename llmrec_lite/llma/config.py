@@ -14,16 +14,19 @@ from scipy import sparse
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.knowledge.facts import FactAutoencoder, FactEncoder
+from llmrec_lite.knowledge.facts import FactEncoder
+from llmrec_lite.knowledge.sessions import PAUSES, SessionAutoencoder
 from llmrec_lite.language.text_recommender import ConcatEncoder, Encoder, TextRecommender
 from llmrec_lite.meta.tasks import HistoryOrder
 from llmrec_lite.recommenders.base import FoldInRecommender
 from llmrec_lite.recommenders.factorization import ALS
 
-_SHARES = {"diversity": 1.0, "request_share": 1.0, "dropout": 0.999}
+_SHARES = {"diversity": 1.0, "request_share": 1.0, "dropout": 0.999, "user_exponent": 1.0}
 _POSITIVE = ("text_l2", "alpha", "factors_l2", "autoencoder_l2")
+_FROM_ZERO = ("fact_weight", "session_weight")
 _WHOLE = (
-    "fact_dimensions", "factors", "largest_autoencoder", "autoencoder_rank", "request_items", "candidates", "max_users",
+    "fact_dimensions", "factors", "largest_autoencoder", "autoencoder_rank", "request_items", "candidates",
+    "max_users", "draws",
 )  # fmt: skip
 
 
@@ -42,9 +45,12 @@ class LLMAConfig:
         factors: of `ALS`, with `alpha` and `factors_l2`.
         alpha: of `ALS`.
         factors_l2: of `ALS`.
-        dropout: of `FactAutoencoder`, with `autoencoder_l2` and `fact_weight`.
-        autoencoder_l2: of `FactAutoencoder`.
-        fact_weight: of `FactAutoencoder`.
+        dropout: of `SessionAutoencoder`, with the five settings that follow.
+        autoencoder_l2: its penalty, `l2`.
+        fact_weight: of each fact's row.
+        session_weight: of each session's row.
+        pauses: in seconds, between two sessions.
+        user_exponent: a user with n interactions weighs n^-user_exponent.
         largest_autoencoder: a longer catalog gets an autoencoder of low rank, as the whole holds n_items^2 numbers.
         autoencoder_rank: the rank then.
         order: whether the history of a cold-start user holds the first interactions, "time", or any, "random".
@@ -52,6 +58,7 @@ class LLMAConfig:
         diversity: from 0, relevance alone, to 1, dissimilarity alone.
         request_share: weight of nearness to a request, beside the user or popularity (`request_scores`).
         request_items: how many of the nearest items answer a request; a hundredth of a long catalog.
+        draws: quarters of the interactions from which fusion weights are learned in turn, 1 to 4.
         max_users: most users that the fusion weights are learned from.
         seed: of all that is random.
     """
@@ -63,9 +70,12 @@ class LLMAConfig:
     factors: int = 64
     alpha: float = 4.0
     factors_l2: float = 40.0
-    dropout: float = 0.65
-    autoencoder_l2: float = 300.0
-    fact_weight: float = 50.0
+    dropout: float = 0.5
+    autoencoder_l2: float = 1000.0
+    fact_weight: float = 150.0
+    session_weight: float = 2.0
+    pauses: Sequence[float] = PAUSES
+    user_exponent: float = 0.25
     largest_autoencoder: int = 5000
     autoencoder_rank: int = 512
     order: HistoryOrder = "time"
@@ -73,6 +83,7 @@ class LLMAConfig:
     diversity: float = 0.1
     request_share: float = 0.4
     request_items: int = 50
+    draws: int = 4
     max_users: int = 1000
     seed: int = 0
 
@@ -80,15 +91,20 @@ class LLMAConfig:
         if isinstance(self.parts, str) or not self.parts or set(self.parts) - set(PARTS):
             raise SettingError(f"parts must be some of {', '.join(PARTS)}, not {self.parts!r}")
         object.__setattr__(self, "parts", tuple(self.parts))
+        object.__setattr__(self, "pauses", tuple(self.pauses))
+        if any(type(pause) not in (int, float) or not (np.isfinite(pause) and pause >= 0) for pause in self.pauses):
+            raise SettingError(f"pauses must be finite numbers of seconds from 0, not {self.pauses!r}")
         if self.order not in ("time", "random"):
             raise SettingError(f'order must be "time" or "random", not {self.order!r}')
         for name, most in _SHARES.items():
             if not 0 <= getattr(self, name) <= most:
                 raise SettingError(f"{name} must lie between 0 and {most:g}, not {getattr(self, name)!r}")
-        for name in (*_POSITIVE, "fact_weight"):
-            value = getattr(self, name)
-            if not np.isfinite(value) or value < 0 or (value == 0 and name != "fact_weight"):
-                raise SettingError(f"{name} must be a finite number above 0, not {value!r}")
+        for name in (*_POSITIVE, *_FROM_ZERO):
+            value, least = getattr(self, name), "from" if name in _FROM_ZERO else "above"
+            if not np.isfinite(value) or value < 0 or (value == 0 and least == "above"):
+                raise SettingError(f"{name} must be a finite number {least} 0, not {value!r}")
+        if self.draws not in range(1, 5):
+            raise SettingError(f"draws must be 1 to 4, as there are four quarters, not {self.draws!r}")
         for name in (*_WHOLE, "seed"):
             value = getattr(self, name)
             if type(value) is not int or value < (name != "seed"):
@@ -141,7 +157,16 @@ def _factors(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> Fo
 
 def _autoencoder(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> FoldInRecommender:
     rank = None if train.n_items <= config.largest_autoencoder else config.autoencoder_rank
-    return FactAutoencoder(knowledge.facts, config.fact_weight, config.dropout, config.autoencoder_l2, rank)
+    return SessionAutoencoder(
+        knowledge.facts,
+        config.pauses,
+        config.session_weight,
+        config.fact_weight,
+        config.user_exponent,
+        config.dropout,
+        config.autoencoder_l2,
+        rank,
+    )
 
 
 def _text(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> FoldInRecommender | None:
@@ -156,7 +181,7 @@ def _text(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> FoldI
 
 PARTS: dict[str, Part] = {
     "factors": Part(_factors, "users who chose {items} tend to choose it too"),
-    "autoencoder": Part(_autoencoder, "it goes with {items}, by shared users or shared facts"),
+    "autoencoder": Part(_autoencoder, "it goes with {items}, by shared users, sessions or facts"),
     "text": Part(_text, "its text and facts are like those of {items}"),
 }
 

@@ -15,6 +15,7 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
 from llmrec_lite.interface import History, top_k_unseen
 from llmrec_lite.knowledge.graph import genre_facts
+from llmrec_lite.knowledge.sessions import SessionAutoencoder
 from llmrec_lite.language.text_recommender import Encoder, TextRecommender, encode_described
 from llmrec_lite.llma.cold_start import ColdStartFusion
 from llmrec_lite.llma.config import PARTS, ItemKnowledge, LLMAConfig, truncated_svd
@@ -33,11 +34,11 @@ WARM_HISTORY_MIN = 40  # a new user with more items is scored as a user of the d
 class LLMA(BaseRecommender):
     """Hybrid recommender: a language model, collaborative filtering and facts, fused, with cold start and requests.
 
-    The training stage encodes texts and facts. The parts (`PARTS`: ALS; an autoencoder with facts; a ridge on
-    embeddings of texts and facts) learn from the interactions. Their weights are learned inside the data
-    (`FusedRecommender`), and others for users with few interactions (`ColdStartFusion`); items without interactions are
-    ordered by the part "text" alone. In the prediction stage every part scores every item, the fused scores propose
-    candidates, these are re-ranked for relevance and diversity, and each can be explained.
+    The training stage encodes texts and facts. The parts (`PARTS`: ALS; an autoencoder whose rows are users, sessions
+    and facts; a ridge on embeddings of texts and facts) learn from the interactions. Their weights are learned inside
+    the data (`FusedRecommender`), and others for users with few interactions (`ColdStartFusion`); items without
+    interactions are ordered by the part "text" alone. In the prediction stage every part scores every item, the fused
+    scores propose candidates, these are re-ranked for relevance and diversity, and each can be explained.
 
     Args:
         config: settings; the defaults where None.
@@ -128,7 +129,10 @@ class LLMA(BaseRecommender):
         """What the data or the settings did not allow, a sentence each."""
         config, train = self.config_, self._fitted()
         found = [f"no part {name}, as {WITHOUT[name]}" for name in config.parts if name not in self.parts_]
-        if "autoencoder" in self.parts_ and train.n_items > config.largest_autoencoder:
+        autoencoder = self.parts_.get("autoencoder")
+        if isinstance(autoencoder, SessionAutoencoder):
+            found += autoencoder.limits()
+        if autoencoder is not None and train.n_items > config.largest_autoencoder:
             found.append(
                 f"an autoencoder of rank {config.autoencoder_rank}, as there are more than "
                 f"{config.largest_autoencoder:,} items (largest_autoencoder)"
@@ -143,7 +147,9 @@ class LLMA(BaseRecommender):
         """Fusion of the parts, not fitted yet."""
         cold_item_model = "text" if "text" in parts else None
         config = self.config_
-        return FusedRecommender(parts, cold_item_model=cold_item_model, max_users=config.max_users, seed=config.seed)
+        return FusedRecommender(
+            parts, cold_item_model=cold_item_model, draws=config.draws, max_users=config.max_users, seed=config.seed
+        )
 
     def _prepare(self, train: Dataset) -> None:
         """Compute what the prediction stage asks for again and again."""
