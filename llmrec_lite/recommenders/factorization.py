@@ -10,6 +10,8 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.errors import DivergedError, SettingError
 from llmrec_lite.recommenders.base import BaseRatingPredictor, BaseRecommender, FoldInRecommender
 
+MAX_BLOCK = 1_000_000  # numbers of the rows of ALS that are solved together
+
 
 class BiasedMF(BaseRatingPredictor):
     """Predict r_ui = mu + b_u + b_i + p_u . q_i, fitted by stochastic gradient descent in small batches.
@@ -102,7 +104,8 @@ class ALS(FoldInRecommender):
         alpha: extra confidence in an interaction.
         sweeps: how often users and items are solved in turn.
 
-    A sweep costs (n_users + n_items) factors^3 + n_interactions factors^2 operations.
+    A sweep costs at most (n_users + n_items) factors^3 + n_interactions factors^2 operations; a user or an item with n
+    interactions, n < factors, costs n factors^2 + n^3.
     """
 
     _learned = ("user_", "item_")
@@ -130,10 +133,20 @@ class ALS(FoldInRecommender):
         interacted with.
         """
         shared = other.T @ other + self.l2 * np.eye(self.factors)
-        solved = np.zeros((seen.shape[0], self.factors))
-        for row in np.flatnonzero(np.diff(seen.indptr)):
-            own = other[seen.indices[seen.indptr[row] : seen.indptr[row + 1]]]
-            solved[row] = np.linalg.solve(shared + self.alpha * own.T @ own, (1 + self.alpha) * own.sum(0))
+        inverse = np.linalg.inv(shared)
+        solved, counts = np.zeros((seen.shape[0], self.factors)), np.diff(seen.indptr)
+        for n in np.unique(counts[counts > 0]):  # rows with equally many interactions are solved together
+            rows = np.flatnonzero(counts == n)
+            for some in np.array_split(rows, -(-len(rows) * max(n, self.factors) * self.factors // MAX_BLOCK)):
+                own = other[seen.indices[seen.indptr[some, None] + np.arange(n)]]  # (rows, n, factors)
+                if n < self.factors:  # by Woodbury's identity, with n equations instead of `factors`
+                    scaled = own @ inverse
+                    left = np.eye(n) + self.alpha * scaled @ own.transpose(0, 2, 1)
+                    weights = np.linalg.solve(left, np.ones((len(some), n, 1)))
+                    solved[some] = (1 + self.alpha) * (weights * scaled).sum(1)
+                else:
+                    left = shared + self.alpha * own.transpose(0, 2, 1) @ own
+                    solved[some] = (1 + self.alpha) * np.linalg.solve(left, own.sum(1)[..., None])[..., 0]
         return solved
 
     def _score(self, users: np.ndarray) -> np.ndarray:
