@@ -92,32 +92,33 @@ CLAIMS = {
         "A meta-learned initialization converges quickly on new tasks (MAML, Reptile).",
         "statement",
         "S4.",
-        "The initialization that joint training finds, step by step.",
+        "The initialization that joint training finds, and an untrained one, step by step.",
     ),
     "C11": Statement(
         "Distillation, transfer and model fusion help fast adaptation.",
         "method recommended",
         "Distillation S1 and S2, transfer S1 and S4, fusion S2. How much quality they keep, and at what cost, is our "
         "question.",
-        "The small model trained on the labels alone, and the large one.",
+        "Distillation: the large model, and a small one without a teacher. Transfer: no source. Fusion: one model, and "
+        "a linear one.",
     ),
     "C12": Statement(
         "Multi-task training of recommendation and satisfaction, or behavior, helps each of them.",
         "promise",
         "S4: satisfaction in its first draft, behavior in its second.",
-        "Single-task models of the same size, each with settings of its own.",
+        "Single-task networks, each with settings of its own, and a linear model.",
     ),
     "C13": Statement(
         "The meta-knowledge correction improves the dot-product score.",
         "statement",
         "S3.",
-        "The dot product with as many parameters, and with biases.",
+        "The same factors without the correction, from the same start, and ALS.",
     ),
     "C14": Statement(
         "Attention over the behavior sequence improves feature extraction.",
         "statement",
         "S3.",
-        "The mean of the same sequence.",
+        "The mean of the same sequence. Weights by distance alone, our further control, show what attention adds.",
     ),
     "C15": Statement(
         "Fusion with a knowledge graph improves accuracy, and meta-knowledge adapts well to the long tail.",
@@ -135,7 +136,7 @@ CLAIMS = {
         "Fusing a language model and collaborative filtering improves diversity.",
         "promise",
         "S5; S4 says it of hybrids in general.",
-        "The strongest single part at equal accuracy.",
+        "The collaborative-filtering part of the fusion, and a fusion without the language model.",
     ),
     "C18": Statement(
         "An incremental update needs only a part of the parameters, is efficient, and keeps up with changing "
