@@ -96,12 +96,13 @@ def test_no_sweep_of_als_increases_the_loss(met):
     assert losses[-1] < 0.95 * losses[0]
 
 
-def test_each_half_of_a_sweep_is_optimal(met):
-    model = ALS(factors=4, alpha=3, l2=0.5, sweeps=2).fit(dataset(met))
+@pytest.mark.parametrize("factors", [4, 20])  # fewer and more than an item has interactions
+def test_each_half_of_a_sweep_is_optimal(met, factors):
+    model = ALS(factors=factors, alpha=3, l2=0.5, sweeps=2).fit(dataset(met))
     for item in range(15):  # items are solved last, each a weighted ridge regression on the users' factors
         root = np.sqrt(1 + 3 * met[:, item])
-        design = np.vstack([root[:, None] * model.user_, 0.5**0.5 * np.eye(4)])
-        dense = np.linalg.lstsq(design, np.concatenate([root * met[:, item], np.zeros(4)]), rcond=None)[0]
+        design = np.vstack([root[:, None] * model.user_, 0.5**0.5 * np.eye(factors)])
+        dense = np.linalg.lstsq(design, np.concatenate([root * met[:, item], np.zeros(factors)]), rcond=None)[0]
         np.testing.assert_allclose(model.item_[item], dense, atol=1e-8)
     assert not model.item_[14].any()
     assert not model.user_[24].any()
