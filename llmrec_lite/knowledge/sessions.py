@@ -76,10 +76,10 @@ class SessionAutoencoder(DenoisingAutoencoder):
         self,
         facts: sparse.csr_array | None = None,
         pauses: Sequence[float] = PAUSES,
-        session_weight: float = 2.0,
-        fact_weight: float = 150.0,
+        session_weight: float = 1.0,
+        fact_weight: float = 141.4,
         user_exponent: float = 0.25,
-        dropout: float = 0.5,
+        dropout: float = 0.6,
         l2: float = 1000.0,
         rank: int | None = None,
     ) -> None:

@@ -70,10 +70,10 @@ class LLMAConfig:
     factors: int = 64
     alpha: float = 4.0
     factors_l2: float = 40.0
-    dropout: float = 0.5
+    dropout: float = 0.6
     autoencoder_l2: float = 1000.0
-    fact_weight: float = 150.0
-    session_weight: float = 2.0
+    fact_weight: float = 141.4
+    session_weight: float = 1.0
     pauses: Sequence[float] = PAUSES
     user_exponent: float = 0.25
     largest_autoencoder: int = 5000
