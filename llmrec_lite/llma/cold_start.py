@@ -29,6 +29,7 @@ from llmrec_lite.meta.user_attention import (
 from llmrec_lite.recommenders.base import FoldInRecommender
 from llmrec_lite.recommenders.linear import DenoisingAutoencoder
 
+COLD_USER_MAX = 10  # a user of the data with fewer items is scored as a cold-start user
 N_EVAL_ITEMS = 30  # interactions of the users that weights are learned from, so that they are the same for each K
 N_FOLDS = 2  # quarters of the users that are held out in turn
 ATTENTION_STATE = {"attention": 6, "autoencoder": 2, "weights": 3}  # numbers of each that a `ColdStartRanker` learns

@@ -25,9 +25,8 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.errors import ModelFileError
 from llmrec_lite.files import atomic_folder, damage, read_bounded, recover
 from llmrec_lite.language.text_recommender import Encoder
-from llmrec_lite.llma.cold_start import ColdStartFusion
+from llmrec_lite.llma.cold_start import COLD_USER_MAX, ColdStartFusion
 from llmrec_lite.llma.config import ItemKnowledge, LLMAConfig
-from llmrec_lite.llma.model import COLD_USER_MAX
 from llmrec_lite.llma.weights import Gate
 
 FORMAT = 3
