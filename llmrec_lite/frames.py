@@ -6,7 +6,7 @@ What is converted keeps its meaning or is refused, with the row; what had to be 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from numbers import Number
 from typing import Any
@@ -29,15 +29,19 @@ _TITLE_YEAR = re.compile(r"(.*\S)\s*\((\d{4})(?:\s*[-–]\s*(?:\d{4})?)?\)\s*")
 # Seconds since 1970 reach 10^11 in the year 5138, milliseconds did in 1973.
 _UNITS = ((1e17, "nanoseconds", 10**9), (1e14, "microseconds", 10**6), (1e11, "milliseconds", 10**3))
 LATEST = 1e11
+_FRACTIONS = "fractions of a second are left out of timestamp"
 
 
 # ---- ids ----
 
 
+def _without_categories(cells: pd.Series) -> pd.Series:
+    return cells.astype(cells.cat.categories.dtype) if isinstance(cells.dtype, pd.CategoricalDtype) else cells
+
+
 def plain_ids(ids: pd.Series) -> pd.Series:
     """Undo what storage did to ids: categories, and integers that became floats or nullable beside a missing one."""
-    if isinstance(ids.dtype, pd.CategoricalDtype):
-        ids = ids.astype(ids.cat.categories.dtype)
+    ids = _without_categories(ids)
     if isinstance(ids.dtype, pd.Int64Dtype) and not ids.hasnans:
         return ids.astype("int64")
     if ids.dtype == np.float16:
@@ -54,8 +58,7 @@ def id_texts(ids: pd.Series, column: str, where: str, notes: list[str]) -> pd.Se
     Raises:
         DataError: an id is of a kind that has no text of its own, or a number that was not kept exactly.
     """
-    if isinstance(ids.dtype, pd.CategoricalDtype):
-        ids = ids.astype(ids.cat.categories.dtype)
+    ids = _without_categories(ids)
     if ids.dtype.kind in "iu":
         return ids.astype("str")
     if isinstance(ids.dtype, pd.StringDtype):
@@ -64,9 +67,8 @@ def id_texts(ids: pd.Series, column: str, where: str, notes: list[str]) -> pd.Se
             notes.append(f"{column} read without the .0 of every id")
             return text.str.slice(stop=-2)
         return text
-    if ids.dtype.kind in "f":
-        return pd.Series([_id_text(cell, column, where, row) for row, cell in enumerate(ids.tolist(), 1)], dtype="str")
-    return pd.Series([_id_text(cell, column, where, row) for row, cell in enumerate(ids, 1)], dtype="str")
+    cells = ids.tolist() if ids.dtype.kind == "f" else ids
+    return pd.Series([_id_text(cell, column, where, row) for row, cell in enumerate(cells, 1)], dtype="str")
 
 
 def _id_text(cell: Any, column: str, where: str, row: int) -> str | None:
@@ -123,17 +125,13 @@ def check_ids(ids: pd.Series, column: str, where: str) -> None:
     """Refuse ids that no table can look up, such as lists, by a DataError."""
     if ids.dtype == object:
         for row, cell in enumerate(ids, 1):
-            if not isinstance(cell, Hashable) or not _hashable(cell):
+            try:
+                hash(cell)
+            except TypeError as error:
                 kind = type(cell).__name__
-                raise DataError(f"{where}, row {row}: {column} {shorten(cell)} is a {kind}, which cannot be an id")
-
-
-def _hashable(cell: Any) -> bool:
-    try:
-        hash(cell)
-    except TypeError:
-        return False
-    return True
+                raise DataError(
+                    f"{where}, row {row}: {column} {shorten(cell)} is a {kind}, which cannot be an id"
+                ) from error
 
 
 def interaction_table(
@@ -158,8 +156,7 @@ def numbers(cells: pd.Series, column: str, where: str) -> pd.Series:
     """Cells that `pandas.to_numeric` can work on: numbers and text as they are, anything else as its text."""
     if cells.dtype.kind in "mMc" or isinstance(cells.dtype, pd.PeriodDtype | pd.IntervalDtype | pd.SparseDtype):
         raise DataError(f"{where}: {column} is of type {cells.dtype}, which is no number")
-    if isinstance(cells.dtype, pd.CategoricalDtype):
-        cells = cells.astype(cells.cat.categories.dtype)
+    cells = _without_categories(cells)
     if cells.dtype == np.float16:
         return cells.astype("float32")
     if cells.dtype == object:
@@ -183,11 +180,7 @@ def seconds(times: pd.Series, where: str, notes: list[str]) -> pd.Series:
     a column mixes two, a DataError names a row of each.
     """
     if pd.api.types.is_datetime64_any_dtype(times):
-        epoch = pd.Timestamp(0, tz=times.dt.tz)
-        whole = (times - epoch) // pd.Timedelta(seconds=1)
-        if bool(((times - epoch) % pd.Timedelta(seconds=1) > pd.Timedelta(0)).any()):
-            notes.append("fractions of a second are left out of timestamp")
-        return whole
+        return _whole_seconds(times - pd.Timestamp(0, tz=times.dt.tz), notes)
     times = numbers(times, "timestamp", where)
     number = pd.to_numeric(times, errors="coerce")
     present = times.notna()
@@ -214,18 +207,22 @@ def seconds(times: pd.Series, where: str, notes: list[str]) -> pd.Series:
         notes.append(f"timestamp is taken for {unit[0]} and cut to seconds")
         return (number // unit[1]).where(number.notna(), times)
     if (size % 1 > 0).any():
-        notes.append("fractions of a second are left out of timestamp")
+        notes.append(_FRACTIONS)
     return times
+
+
+def _whole_seconds(since: pd.Series, notes: list[str]) -> pd.Series:
+    second = pd.Timedelta(seconds=1)
+    if bool((since % second > pd.Timedelta(0)).any()):
+        notes.append(_FRACTIONS)
+    return since // second
 
 
 def _date_seconds(times: pd.Series, text: pd.Series, dates: pd.Series, notes: list[str]) -> pd.Series:
     moment = pd.to_datetime(text.where(dates).str.replace(",", "."), format="ISO8601", utc=True, errors="coerce")
-    since = moment - pd.Timestamp(0, tz="UTC")
-    whole = since // pd.Timedelta(seconds=1)
     if not bool(text[dates].str.contains(rf":.*{_ZONE}$", regex=True).all()):
         notes.append("dates of timestamp are taken for UTC")
-    if bool((since % pd.Timedelta(seconds=1) > pd.Timedelta(0)).any()):
-        notes.append("fractions of a second are left out of timestamp")
+    whole = _whole_seconds(moment - pd.Timestamp(0, tz="UTC"), notes)
     # A number among dates is no date; as text it is one of the problems that are named.
     other = times.where(times.isna(), "not a date: " + text)
     return whole.astype(object).where(moment.notna(), other)
@@ -347,8 +344,7 @@ def tidy_catalog(items: pd.DataFrame, types: dict[str, str], notes: list[str]) -
     """
     items = items.copy()
     if set(FLAGS) <= set(items.columns) and "genres" not in items:
-        flags = [items[name].astype("str").to_numpy() == "1" for name in FLAGS]
-        held = zip(*flags, strict=True)
+        held = zip(*(items[name].astype("str") == "1" for name in FLAGS), strict=True)
         items["genres"] = ["|".join(n for n, has in zip(FLAGS, row, strict=True) if has) for row in held]
         items = items.drop(columns=list(FLAGS))
     if "title" in items:

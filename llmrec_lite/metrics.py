@@ -11,7 +11,7 @@ A user with no relevant item gets nan: there is nothing to measure, and a zero w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Literal
 
@@ -34,6 +34,8 @@ def hits_at_k(recommended: Ranked, relevant: Relevant, k: int = 10) -> tuple[np.
     """
     if k < 1:
         raise SettingError(f"k must be at least 1, not {k}")
+    if isinstance(relevant, Mapping):
+        raise SettingError("these are grades, and a hit has none; take graded_ndcg_at_k, or give the relevant items")
     if not sparse.issparse(relevant):
         ranked, wanted = list(recommended)[:k], set(relevant)
         if len(set(ranked)) < len(ranked):
@@ -130,6 +132,23 @@ def ndcg_at_k(hits: np.ndarray, n_relevant: np.ndarray, k: int) -> np.ndarray:
     discount = 1.0 / np.log2(np.arange(2, max(hits.shape[1], best.max(initial=0)) + 2))
     ideal = np.concatenate([[np.nan], np.cumsum(discount)])
     return hits @ discount[: hits.shape[1]] / ideal[best]
+
+
+def graded_ndcg_at_k(recommended: Ranked, grades: Mapping[Any, float], k: int = 10) -> float:
+    """Discounted cumulative gain with graded relevance, divided by that of the best list of length k, for one user.
+
+    The gain of an item is its grade, as in the article named at `ndcg_at_k`, and 0 where it has none.
+
+    Raises:
+        SettingError: k is below 1, a grade is no finite number from 0, or an item is recommended twice.
+    """
+    if wrong := [item for item, grade in grades.items() if not 0 <= grade < np.inf]:
+        raise SettingError(f"the grade of {wrong[0]!r} is {grades[wrong[0]]!r}; a grade is a finite number from 0")
+    hits_at_k(recommended, set(grades), k)  # refuses what is no list
+    ideal = sorted(grades.values(), reverse=True)[:k]
+    best = np.array(ideal) @ (1 / np.log2(np.arange(2, len(ideal) + 2)))
+    gains = [grades.get(item, 0.0) for item in list(recommended)[:k]]
+    return float(np.array(gains) @ (1 / np.log2(np.arange(2, len(gains) + 2))) / best) if best else float("nan")
 
 
 RANKING_METRICS: dict[str, Metric] = {

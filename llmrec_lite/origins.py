@@ -34,13 +34,8 @@ def read_frames(
     if [str(path) for path in paths.values()].count("-") > 1:
         raise SettingError("standard input is one file; name the others")
     named = check_columns(columns)
-    how = {**how, "numbered": _numbered(named)}
-    found: dict[Kind, Arranged] = {}
     where = {kind: name_of(path) for kind in KINDS if (path := paths.get(kind)) is not None}
-    for kind, name in where.items():
-        notes = told.setdefault(name, [])
-        table = read_table(paths[kind] or "", kind, notes=notes, **how)
-        found[kind] = arrange(table, kind, named, name)
+    found = {kind: _arranged(paths[kind] or "", kind, named, how, told) for kind in where}
     said = {pair for table in found.values() for pair in table.said}
     for column, names in named.items():
         for wrong in (name for name in names if (column, name) not in said):
@@ -48,10 +43,6 @@ def read_frames(
     frames: dict[str, pd.DataFrame | None] = {kind: None for kind in KINDS}
     for kind, table in found.items():
         notes, frame = told[where[kind]], table.frame
-        unused = [] if kind == "users" else [c for c in table.unused if kind != "items" or c not in FLAGS]
-        if unused:
-            more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
-            notes.append(f"not used: {', '.join(_shown(c) for c in unused[:8])}{more}")
         if kind == "items":
             frame = natural_types(tidy_catalog(frame, table.types, notes), COLUMNS["items"])
         elif kind == "users":
@@ -65,9 +56,24 @@ def read_frames(
     return frames, {str(kind): name for kind, name in where.items()}
 
 
-def _numbered(columns: Mapping[str, Sequence[str]]) -> bool:
-    """Whether columns are named by number, which those of a file without a header are."""
-    return any(name.isdecimal() for names in columns.values() for name in names)
+def _arranged(
+    path: str | Path,
+    kind: Kind,
+    columns: Mapping[str, Sequence[str]],
+    how: Mapping[str, Any],
+    told: dict[str, list[str]],
+) -> Arranged:
+    """Table of a file with its columns under the names of a data set; what is not used is told."""
+    where = name_of(path)
+    notes = told.setdefault(where, [])
+    # Columns that are named by number are those of a file without a header.
+    numbered = any(name.isdecimal() for names in columns.values() for name in names)
+    table = arrange(read_table(path, kind, numbered=numbered, notes=notes, **how), kind, columns, where)
+    unused = [] if kind == "users" else [name for name in table.unused if kind != "items" or name not in FLAGS]
+    if unused:
+        more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
+        notes.append(f"not used: {', '.join(map(_shown, unused[:8]))}{more}")
+    return table
 
 
 def _shown(name: str) -> str:
@@ -139,16 +145,10 @@ def read_log(
 
     Ids that nobody knows stay text. The other arguments are those of `read_frames` and `usable_rows`.
     """
-    name = name_of(path)
-    notes = told.setdefault(name, [])
-    named = check_columns(columns)
-    read = read_table(path, "interactions", numbered=_numbered(named), notes=notes, **how)
-    table = arrange(read, "interactions", named, name)
-    if table.unused:
-        notes.append(f"not used: {', '.join(_shown(c) for c in table.unused[:8])}")
-    frame = interaction_table(
-        table.frame.assign(**{c: id_texts(table.frame[c], c, name, notes) for c in ("user_id", "item_id")}), name, notes
-    )
+    name, frame = name_of(path), _arranged(path, "interactions", check_columns(columns), how, told).frame
+    notes = told[name]
+    ids = {column: id_texts(frame[column], column, name, notes) for column in ("user_id", "item_id")}
+    frame = interaction_table(frame.assign(**ids), name, notes)
     frame = usable_rows(frame, name, notes, None, invalid, liked)
     for column, known in (("user_id", user_ids), ("item_id", item_ids)):
         by_text = {str(raw): raw for raw in known}

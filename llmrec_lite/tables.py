@@ -15,6 +15,7 @@ import math
 import sys
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,9 @@ def read_table(
         OutOfMemoryError: the content needs more memory than there is.
     """
     where = name_of(path)
-    notes = [] if notes is None else notes
+    how = _How(where, kind, separator, encoding, header, numbered, [] if notes is None else notes)
     try:
-        return _read(_bytes(path, where), where, kind, separator, encoding, header, numbered, notes)
+        return _read(_bytes(path, where), how)
     except MemoryError as error:
         if isinstance(error, OutOfMemoryError):
             raise
@@ -120,26 +121,31 @@ def _unzipped(data: bytes, where: str) -> bytes:
     return b"".join(parts)
 
 
-def _read(
-    data: bytes,
-    where: str,
-    kind: Kind | None,
-    separator: str | None,
-    encoding: str | None,
-    header: bool | None,
-    numbered: bool,
-    notes: list[str],
-) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _How:
+    """How a file is read: the arguments of `read_table`."""
+
+    where: str
+    kind: Kind | None
+    separator: str | None
+    encoding: str | None
+    header: bool | None
+    numbered: bool
+    notes: list[str]
+
+
+def _read(data: bytes, how: _How) -> pd.DataFrame:
+    where, kind, separator = how.where, how.kind, how.separator
     if data[:4] == b"PAR1":
-        return _parquet(data, where, notes)
+        return _parquet(data, where, how.notes)
     if data[:4] == b"PK\x03\x04":
-        return _framed(_excel(data, where), where, kind, None, header, numbered, notes)
+        return _framed(_excel(data, where), how, None)
     if data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise DataError(f"{where} is an Excel file of the old kind; save it as .xlsx or .csv")
     for magic, what in _OTHER:
         if data.startswith(magic):
             raise DataError(f"{where} is compressed with {what}; unpack it, or use gzip")
-    text = _decoded(data, where, encoding, notes)
+    text = _decoded(data, where, how.encoding, how.notes)
     if not text.strip():
         raise DataError(f"{where} is empty")
     if text.lstrip()[0] in "[{":
@@ -147,8 +153,7 @@ def _read(
     if separator is not None and (not separator or set(separator) & set('"\r\n')):
         raise SettingError(f"columns cannot be separated by {separator!r}; take one such as {hint('separator', ';')}")
     separator = {"\\t": "\t", "tab": "\t"}.get(separator or "", separator) or guess_separator(text, kind)
-    rows = separated_rows(text, separator, where, notes)
-    return _framed(rows, where, kind, separator, header, numbered, notes)
+    return _framed(separated_rows(text, separator, where, how.notes), how, separator)
 
 
 # ---- text ----
@@ -197,32 +202,19 @@ def _place(data: bytes, error: UnicodeError) -> str:
     return f" (line {data.count(10, 0, error.start) + 1}, byte {data[error.start]:#04x})"
 
 
-def _framed(
-    rows: pd.DataFrame,
-    where: str,
-    kind: Kind | None,
-    separator: str | None,
-    header: bool | None,
-    numbered: bool,
-    notes: list[str],
-) -> pd.DataFrame:
+def _framed(rows: pd.DataFrame, how: _How, separator: str | None) -> pd.DataFrame:
     """Table of rows of cells, under the names of its first row, or those of a file without header."""
-    first = rows.iloc[0].tolist()
-    names = headless_names(rows.head(SAMPLE).to_numpy().tolist(), kind, separator) if kind else None
-    has_names = count_known(first, kind) > 0
+    first, header, n = rows.iloc[0].tolist(), how.header, rows.shape[1]
+    names = headless_names(rows.head(SAMPLE).to_numpy().tolist(), how.kind, separator) if how.kind else None
+    has_names = count_known(first, how.kind) > 0
     if has_names and header is False:
-        notes.append(f"the first row names columns and is read as a header, {hint('header', False)} or not")
-    elif header is False or (header is None and not has_names and (numbered or names is not None)):
-        usual = names or default_names(rows.shape[1], kind)
-        table = rows.set_axis([str(i + 1) for i in range(rows.shape[1])] if numbered else usual, axis=1)
-        notes.append(f"no header, columns read as {', '.join(table.columns[:5])}" + " ..." * (rows.shape[1] > 5))
-        return table
-    named = [str(cell).strip() if cell is not None else "" for cell in first]
-    return (
-        rows.iloc[1:]
-        .set_axis([name or f"column {i + 1}" for i, name in enumerate(named)], axis=1)
-        .reset_index(drop=True)
-    )
+        how.notes.append(f"the first row names columns and is read as a header, {hint('header', False)} or not")
+    elif header is False or (header is None and not has_names and (how.numbered or names is not None)):
+        named = [str(i + 1) for i in range(n)] if how.numbered else names or default_names(n, how.kind)
+        how.notes.append(f"no header, columns read as {', '.join(named[:5])}" + " ..." * (n > 5))
+        return rows.set_axis(named, axis=1)
+    named = [str(cell or "").strip() or f"column {i + 1}" for i, cell in enumerate(first)]
+    return rows.iloc[1:].set_axis(named, axis=1).reset_index(drop=True)
 
 
 # ---- JSON ----

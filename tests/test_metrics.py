@@ -55,6 +55,32 @@ def as_arrays(lists, relevant):
 # ---- ranking ----
 
 
+def test_graded_gain_by_hand_and_as_scikit_learn():
+    """The list of the article on DCG in Wikipedia, its ideal list with two more documents."""
+    grades = {"D1": 3, "D2": 2, "D3": 3, "D4": 0, "D5": 1, "D6": 2}
+    ranked = list(grades)
+    assert metrics.graded_ndcg_at_k(ranked, grades, 6) == pytest.approx(0.961, abs=1e-3)
+    assert metrics.graded_ndcg_at_k(ranked, grades | {"D7": 3, "D8": 2}, 6) == pytest.approx(0.785, abs=1e-3)
+    for k in (1, 3, 6):
+        expected = sk.ndcg_score([list(grades.values())], [[6, 5, 4, 3, 2, 1]], k=k)
+        assert metrics.graded_ndcg_at_k(ranked, grades, k) == pytest.approx(expected)
+    assert metrics.graded_ndcg_at_k(RANKED, dict.fromkeys(RELEVANT, 1), 5) == pytest.approx(BY_HAND["ndcg"], abs=1e-6)
+    assert np.isnan(metrics.graded_ndcg_at_k(ranked, {}, 5))
+    assert metrics.graded_ndcg_at_k([], grades, 5) == 0
+
+
+@pytest.mark.parametrize("grades", [{"a": -1}, {"a": float("nan")}, {"a": float("inf")}])
+def test_grades_that_are_none(grades):
+    with pytest.raises(SettingError, match="'a'"):
+        metrics.graded_ndcg_at_k(RANKED, grades)
+
+
+@pytest.mark.parametrize("name", RANKING_METRICS)
+def test_grades_are_not_taken_for_hits(name):
+    with pytest.raises(SettingError, match="graded_ndcg_at_k"):
+        RANKING_METRICS[name](RANKED, {"a": 3, "b": 0})
+
+
 @pytest.mark.parametrize("name", RANKING_METRICS)
 def test_by_hand(name):
     assert RANKING_METRICS[name](RANKED, RELEVANT, 5) == pytest.approx(BY_HAND[name], abs=1e-6)

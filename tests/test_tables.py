@@ -1,6 +1,7 @@
 """Files of any origin: every format the same table, and what is no table one line."""
 
 import bz2
+import datetime
 import gzip
 import hashlib
 import io
@@ -10,6 +11,7 @@ import sys
 import zipfile
 
 import numpy as np
+import openpyxl
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +29,6 @@ def text(separator, end="\n"):
 
 
 def as_excel(rows):
-    pytest.importorskip("openpyxl")
     sink = io.BytesIO()
     pd.DataFrame(rows).to_excel(sink, header=False, index=False)
     return sink.getvalue()
@@ -71,6 +72,55 @@ def test_every_format_is_the_same_table_whatever_the_ending(content, name, tmp_p
 def test_excel_where_it_can_be_read(tmp_path):
     (tmp_path / "log.xlsx").write_bytes(as_excel([["user_id", "item_id"], [7, "007"], [1.5, 12]]))
     assert read_table(tmp_path / "log.xlsx").to_numpy().tolist() == [["7", "007"], ["1.5", "12"]]
+
+
+def test_an_excel_workbook_is_a_data_set(tmp_path):
+    """As people keep them: ids as text and as numbers, dates in the cells, a second sheet, an empty row."""
+    book = openpyxl.Workbook()
+    rows = [
+        ["Customer ID", "ISBN", "Rating", "Date"],
+        ["007", 12, 4, datetime.datetime(1970, 1, 2)],
+        ["7", 12, 3.5, datetime.datetime(1970, 1, 1, 0, 1)],
+        [None, None, None, None],
+        ["007", 13, 1, datetime.datetime(2020, 2, 29)],
+    ]
+    for row in rows:
+        book.active.append(row)
+    book.create_sheet("notes").append(["user_id", "item_id"])
+    book.save(tmp_path / "log.xlsx")
+    catalog = openpyxl.Workbook()
+    for row in (
+        ["isbn", "book title", "year of publication"],
+        [12, "NA", 1999],
+        [13, "=1+1", 2001.0],
+        [14, "012", None],
+    ):
+        catalog.active.append(row)
+    catalog.active["B3"].data_type = "s"  # a title that looks like a formula
+    catalog.save(tmp_path / "books.xlsx")
+    data = Dataset.from_files(tmp_path / "log.xlsx", tmp_path / "books.xlsx")
+    assert data.users["user_id"].tolist() == ["007", "7"]
+    assert data.interactions["item_id"].tolist() == [12, 12, 13]
+    assert data.interactions["rating"].tolist() == [4, 3.5, 1]
+    assert data.interactions["timestamp"].tolist() == [86400, 60, 1582934400]
+    assert data.items["title"].tolist() == ["NA", "=1+1", "012"]
+    assert data.items["year"].tolist()[:2] == [1999, 2001]
+    packed = gzip.compress((tmp_path / "log.xlsx").read_bytes())
+    (tmp_path / "log.xlsx.gz").write_bytes(packed)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "log.xlsx.gz"), read_table(tmp_path / "log.xlsx"))
+
+
+def test_a_damaged_excel_workbook_is_refused(tmp_path):
+    content = as_excel([["user_id", "item_id"], ["a", 1], ["b", 2]])
+    for place in range(0, len(content), len(content) // 25):
+        damaged = bytearray(content)
+        damaged[place : place + 40] = bytes(40)
+        (tmp_path / "log.xlsx").write_bytes(damaged)
+        try:
+            found = Dataset.from_files(tmp_path / "log.xlsx")
+        except DataError:
+            continue
+        assert found.interactions[["user_id", "item_id"]].to_numpy().tolist() == [["a", 1], ["b", 2]]
 
 
 def test_excel_without_its_package_names_it(tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ import errno
 import json
 import sys
 import time
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from llmrec_lite import Dataset, __version__, evaluate, evaluate_ratings, recommenders, splits
+from llmrec_lite import Dataset, __version__, evaluate, evaluate_ratings, recommenders
 from llmrec_lite.cli.finetune import finetune_command
 from llmrec_lite.cli.llma import fit_command, is_folder, load_test, recommend_with_reasons
 from llmrec_lite.cli.lookup import check_words, find_title, find_user, liked_items
@@ -32,6 +31,7 @@ from llmrec_lite.cli.output import (
     printable,
     ranked_table,
 )
+from llmrec_lite.cli.split import SPLITS, cut, split_command
 from llmrec_lite.errors import LlmrecError, OutOfMemoryError, SettingError
 
 app = typer.Typer(
@@ -41,12 +41,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 screen = Console()
-SPLITS: dict[str, Callable[[Dataset], splits.Split]] = {
-    "benchmark": splits.recommenders_split,
-    "random": splits.random_split,
-    "temporal": splits.temporal_split,
-    "leave-last-out": splits.leave_last_out,
-}
 MODELS = {name: "llmrec_lite.recommenders" for name in recommenders.MODELS}
 MODELS["TextRecommender"] = "llmrec_lite.language.text_recommender"
 ModelName = Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")]
@@ -215,7 +209,7 @@ def evaluate_command(
             raise SettingError("--test needs the folder of a fitted model in --model; make one with: llmrec fit")
         measured = f"{split or 'benchmark'} split"
         maker = _make(model)
-        train, rest = _split(split or "benchmark", source.load())
+        train, rest = cut(source.load(), split or "benchmark")
         fitted = _fit(maker, train)
         reports = [evaluate(fitted, train, rest, k)]
         if repeated := reports[0].repeated:
@@ -249,7 +243,7 @@ def compare(
     """Fit and measure models of chapters 1 to 9 with their default settings, and print the table."""
     names = models or list(MODELS)
     makers = [(name, _make(name)) for name in names]
-    train, test = _split(split, source.load())
+    train, test = cut(source.load(), split)
     reports, left_out = [], {}
     for name, maker in track(makers, description="Fitting", console=Console(stderr=True)):
         try:
@@ -272,6 +266,7 @@ def compare(
 
 app.command(name="finetune")(finetune_command)
 app.command(name="fit")(fit_command)
+app.command(name="split")(split_command)
 
 
 def _make(name: str) -> Any:
@@ -303,12 +298,6 @@ def _fit(maker: Any, train: Dataset) -> Any:
 
 def _note(text: str) -> None:
     Console(stderr=True).print(printable(text), soft_wrap=True, markup=False, highlight=False)
-
-
-def _split(name: str, dataset: Dataset) -> tuple[Dataset, Dataset]:
-    if name not in SPLITS:
-        raise SettingError(f"there is no split {name!r}; there are {', '.join(SPLITS)}")
-    return SPLITS[name](dataset)
 
 
 def _check_able(model: Any, method: str, what: str) -> None:

@@ -86,17 +86,7 @@ class DataSource:
                 raise SettingError(f"--{name} needs --interactions too")
         if self.interactions is not None:
             with _told():
-                return Dataset.from_files(
-                    self.interactions,
-                    self.items,
-                    self.users,
-                    columns=parse_columns(self.columns),
-                    separator=self.separator,
-                    encoding=self.encoding,
-                    header=self.header,
-                    invalid=self.invalid,
-                    liked=self.liked,
-                )
+                return Dataset.from_files(self.interactions, self.items, self.users, **self._how(), **self._kept())
         if how := [name for name in self.given if name not in ("--data", "--liked")]:
             raise SettingError(f"{how[0]} is about files of yours; name them with --interactions and --items")
         assert self.edition is not None
@@ -106,21 +96,29 @@ class DataSource:
         with _told():
             return Dataset.from_frames(whole.interactions, whole.items, whole.users, liked=self.liked)
 
+    def _how(self) -> dict[str, Any]:
+        """How files are read, as `Dataset.from_files` takes it."""
+        how = {"separator": self.separator, "encoding": self.encoding, "header": self.header}
+        return {"columns": parse_columns(self.columns), **how}
+
+    def _kept(self) -> dict[str, Any]:
+        """Which rows are kept."""
+        return {"invalid": self.invalid, "liked": self.liked}
+
     def load_log(self, path: Path, known: Dataset) -> pd.DataFrame:
         """Interactions in a file, ids as in `known` where they are written alike; read as these options say."""
         told: dict[str, list[str]] = {}
-        how = {"separator": self.separator, "encoding": self.encoding, "header": self.header}
-        users, items = known.users["user_id"], known.items["item_id"]
+        how = self._how()
+        columns = how.pop("columns")
         with _told():
             frame = read_log(
                 path,
-                users,
-                items,
-                columns=parse_columns(self.columns),
+                known.users["user_id"],
+                known.items["item_id"],
+                columns=columns,
                 told=told,
                 how=how,
-                invalid=self.invalid,
-                liked=self.liked,
+                **self._kept(),
             )
             for where, notes in told.items():
                 if notes:

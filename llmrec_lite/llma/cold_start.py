@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from llmrec_lite.data import Dataset
+from llmrec_lite.errors import ModelFileError
 from llmrec_lite.llma.fusion import fuse
 from llmrec_lite.llma.scales import normalize_scores
 from llmrec_lite.llma.weights import ScoredSplit, learn_weights
@@ -27,8 +29,11 @@ from llmrec_lite.meta.user_attention import (
 from llmrec_lite.recommenders.base import FoldInRecommender
 from llmrec_lite.recommenders.linear import DenoisingAutoencoder
 
+COLD_USER_MAX = 10  # a user of the data with fewer items is scored as a cold-start user
 N_EVAL_ITEMS = 30  # interactions of the users that weights are learned from, so that they are the same for each K
 N_FOLDS = 2  # quarters of the users that are held out in turn
+ATTENTION_STATE = {"attention": 6, "autoencoder": 2, "weights": 3}  # numbers of each that a `ColdStartRanker` learns
+LARGEST = 1e9  # number that a state may hold
 Parts = Mapping[str, FoldInRecommender]
 
 
@@ -90,14 +95,14 @@ class ColdStartFusion(BaseEstimator):
         where they are users of the data, so that none attends to itself.
         """
         sizes = np.diff(interactions.indptr)
-        scores = np.tile(self.later_[0], (interactions.shape[0], 1)).astype(np.float32)
+        scores = np.tile(self.later(0), (interactions.shape[0], 1)).astype(np.float32)
         if not self.weights_:
             return scores
         nearest = nearest_shots(list(self.weights_), sizes)
         for k in np.unique(nearest[sizes > 0]):
             rows = np.flatnonzero((nearest == k) & (sizes > 0))
             support, own = interactions[rows], None if users is None else users[rows]
-            every = _scores(support, parts, self.later_[k], self.rankers(k), own)
+            every = _scores(support, parts, self.later(k), self.rankers(k), own)
             weighted = {name: every[name] for name in self.weights_[k]}
             scores[rows] = fuse(weighted, self.weights_[k], "zscore", support.toarray() == 0)
         return scores
@@ -108,13 +113,34 @@ class ColdStartFusion(BaseEstimator):
         return {"weights": {str(k): weights for k, weights in self.weights_.items()}, "attention": attention}
 
     def set_state(self, data: Dataset, state: Mapping[str, Any], vectors: np.ndarray | None) -> Self:
-        """Become the fusion that `get_state` was asked of, fitted on the same data."""
+        """Become the fusion that `get_state` was asked of, fitted on the same data.
+
+        Attention is made when it is first asked for, so what it is made of is checked here.
+
+        Raises:
+            ValueError: a state that is not one of `get_state`, or does not fit the data.
+        """
         self.weights_ = {int(k): dict(weights) for k, weights in state["weights"].items()}
-        return self.attend(data, {int(k): states for k, states in state["attention"].items()}, vectors)
+        attention = {int(k): list(states) for k, states in state["attention"].items()}
+        for k, weights in self.weights_.items():
+            if k not in SHOTS[1:] or not weights or not _all_between(0, weights.values(), 1.001):
+                raise ValueError(f"{weights} are no weights for {k} interactions")
+            if "user attention" in weights and not attention.get(k):
+                raise ValueError(f"there is no attention for {k} interactions")
+        for k, states in attention.items():
+            if k not in self.weights_ or len(states) > N_FOLDS or not all(map(_is_attention, states)):
+                raise ValueError(f"what is held of attention for {k} interactions is none")
+        self.attend(data, attention, vectors)
+        lengths = np.bincount(self._attends_to[0].user_index)
+        if too_long := [k for k, states in attention.items() if states and (lengths > k).sum() < 2]:
+            raise ValueError(f"no two users can be attended to after {too_long[0]} interactions")
+        self.is_restored_ = True
+        return self
 
     def attend(self, data: Dataset, attention: Mapping[int, list[dict[str, Any]]], vectors: np.ndarray | None) -> Self:
         """Let what was learned from some users attend to all, from the first time that it is asked."""
-        self.later_ = {k: _later_interactions(data, k, self.order) for k in SHOTS}
+        self.is_restored_ = False
+        self.data_, self.later_ = data, dict[int, np.ndarray]()
         self.states_ = {k: list(states) for k, states in attention.items()}
         self.attention_: dict[int, list[ColdStartRanker]] = {}
         self.n_users_ = len(np.unique(data.user_index))
@@ -122,18 +148,47 @@ class ColdStartFusion(BaseEstimator):
         self._autoencoders: dict[tuple[float, float], DenoisingAutoencoder] = {}
         return self
 
+    def later(self, k: int) -> np.ndarray:
+        """How many users choose each item after k interactions, (n_items,)."""
+        if k not in self.later_:
+            self.later_[k] = _later_interactions(self.data_, k, self.order)
+        return self.later_[k]
+
     def rankers(self, k: int) -> list[ColdStartRanker]:
-        """Attention for K interactions, made when it is first asked for; known users never ask."""
+        """Attention for K interactions, made when it is first asked for; known users never ask.
+
+        Raises:
+            ModelFileError: what was read from a file makes no attention.
+        """
         if k not in self.attention_:
-            data, vectors = self._attends_to
-            self.attention_[k] = []
-            for fold, state in enumerate(self.states_.get(k, [])):
-                dropout, l2 = state["autoencoder"]
-                if (dropout, l2) not in self._autoencoders:
-                    self._autoencoders[dropout, l2] = fit_autoencoders(data, [(dropout, l2)])[0]
-                ranker = ColdStartRanker(k, self.order, seed=self.seed + fold)
-                self.attention_[k].append(ranker.restore(state, data, self._autoencoders[dropout, l2], vectors))
+            with self._blaming_the_file():
+                self.attention_[k] = [self._ranker(k, *numbered) for numbered in enumerate(self.states_.get(k, []))]
         return self.attention_[k]
+
+    def _ranker(self, k: int, fold: int, state: dict[str, Any]) -> ColdStartRanker:
+        data, vectors = self._attends_to
+        dropout, l2 = state["autoencoder"]
+        if (dropout, l2) not in self._autoencoders:
+            self._autoencoders[dropout, l2] = fit_autoencoders(data, [(dropout, l2)])[0]
+        ranker = ColdStartRanker(k, self.order, seed=self.seed + fold)
+        ranker.restore(state, data, self._autoencoders[dropout, l2], vectors)
+        probe = np.zeros((1, data.n_items), np.float32)
+        probe[0, :k] = 1
+        if self.is_restored_ and not np.isfinite(ranker.predict(probe)).all():
+            raise ValueError("its scores are no finite numbers")
+        return ranker
+
+    @contextmanager
+    def _blaming_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not self.is_restored_ or isinstance(error, MemoryError):
+                raise
+            raise ModelFileError(
+                f"the model's attention over users does not fit its data ({type(error).__name__}: {error!s:.200}); "
+                "fit it again"
+            ) from error
 
     def user_attention(
         self, learn: Dataset, held_out: Dataset, fold: int, vectors: np.ndarray | None
@@ -208,3 +263,19 @@ def _later_interactions(data: Dataset, k: int, order: HistoryOrder) -> np.ndarra
         else:
             later[rows] = max(1 - k / len(rows), 0)
     return np.bincount(data.item_index, later, minlength=data.n_items)
+
+
+def _is_attention(state: Mapping[str, Any]) -> bool:
+    """Whether these are the numbers that a `ColdStartRanker` learns, whatever they are."""
+    if not isinstance(state, dict) or state.keys() != {*ATTENTION_STATE, "ridge"}:
+        return False
+    known = all(
+        len(state[name]) == n and _all_between(-LARGEST, state[name], LARGEST) for name, n in ATTENTION_STATE.items()
+    )
+    dropout, l2 = state["autoencoder"]
+    return known and 0 <= dropout < 1 and _all_between(1 / LARGEST, (l2, state["ridge"]), LARGEST)
+
+
+def _all_between(low: float, values: Iterable[Any], high: float) -> bool:
+    """Whether all are numbers of this range."""
+    return all(type(value) in (int, float) and low <= value <= high for value in values)

@@ -17,7 +17,7 @@ from llmrec_lite.interface import History, top_k_unseen
 from llmrec_lite.knowledge.graph import genre_facts
 from llmrec_lite.knowledge.sessions import SessionAutoencoder
 from llmrec_lite.language.text_recommender import Encoder, TextRecommender, encode_described
-from llmrec_lite.llma.cold_start import ColdStartFusion
+from llmrec_lite.llma.cold_start import COLD_USER_MAX, ColdStartFusion
 from llmrec_lite.llma.config import PARTS, ItemKnowledge, LLMAConfig, truncated_svd
 from llmrec_lite.llma.explain import reasons
 from llmrec_lite.llma.fusion import FusedRecommender
@@ -25,7 +25,6 @@ from llmrec_lite.llma.requests import is_near, request_scores
 from llmrec_lite.recommenders.base import BaseRecommender, FoldInRecommender, histories_to_matrix
 from llmrec_lite.recommenders.content import unit_rows
 
-COLD_USER_MAX = 10  # a user of the data with fewer items is scored as a cold-start user
 # Why a part is not made.
 WITHOUT = {"text": "there are no texts, or neither a language model nor facts to read them with"}
 WARM_HISTORY_MIN = 40  # a new user with more items is scored as a user of the data

@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from scipy import sparse
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import ModelFileError
 from llmrec_lite.files import atomic_folder, damage, read_bounded, recover
 from llmrec_lite.language.text_recommender import Encoder
-from llmrec_lite.llma.cold_start import ColdStartFusion
+from llmrec_lite.llma.cold_start import COLD_USER_MAX, ColdStartFusion
 from llmrec_lite.llma.config import ItemKnowledge, LLMAConfig
 from llmrec_lite.llma.weights import Gate
 
@@ -123,12 +124,15 @@ def load(cls: Any, path: Path, encoder: Encoder | None = None) -> Any:
         try:
             recover(path)
             before = _identity(path)
-            return _load(cls, path, encoder)
+            model = _load(cls, path, encoder)
         except OSError as error:
             raise ModelFileError(f"cannot read the model {path}: {_in_a_line(error)}") from error
         except ModelFileError:
             if _identity(path) == before:
                 raise
+        else:
+            if _identity(path) == before:
+                return model
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -148,7 +152,7 @@ def _load(cls: Any, path: Path, encoder: Encoder | None) -> Any:
         given = bool(content["encoder_given"]) or config.encoder not in ENCODERS
         model._lacks_encoder = encoder is None and given
         catalog = json.loads(read_bounded(path / CATALOG, LARGEST_JSON[CATALOG]))
-        arrays = load_file(path / ARRAYS)
+        arrays = mapped_arrays(path / ARRAYS)
         train = _dataset(catalog, arrays)
         _check_arrays(arrays, train, config)
         vectors, facts = arrays.get("text_vectors"), arrays["fact_vectors"]
@@ -162,6 +166,9 @@ def _load(cls: Any, path: Path, encoder: Encoder | None) -> Any:
         model.fused_ = model.make_fusion(parts).set_fitted(train, parts, Gate(**content["gate"]))
         cold_start = ColdStartFusion(config.order, config.max_users, config.seed)
         model.cold_start_ = cold_start.set_state(train, content["cold_start"], vectors)
+        named = {name for weights in cold_start.weights_.values() for name in weights}
+        if unknown := named - {*parts, "popularity", "user attention"}:
+            raise ValueError(f"there are weights of {sorted(unknown)} for few interactions")
         model._prepare(train)
         model.train_ = train
         _try_out(model)
@@ -174,17 +181,45 @@ def _in_a_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
+def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a safetensors file, read from disk when they are used; what is written to them stays in memory.
+
+    Raises:
+        Exception: it is no such file, or has a type that numpy does not know.
+    """
+    with safe_open(path, "numpy"):
+        pass  # which makes sure that every array lies in the file, and has the size of its shape
+    content = np.memmap(path, np.uint8, "c")
+    begin = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8:begin].tobytes())
+    arrays = {}
+    for name, told in header.items():
+        if name != "__metadata__":
+            first, last = told["data_offsets"]
+            values = np.asarray(content)[begin + first : begin + last]
+            arrays[name] = values.view(_numpy_type(told["dtype"])).reshape(told["shape"])
+    return arrays
+
+
+def _numpy_type(name: str) -> np.dtype:
+    """Type by its name in a safetensors file: BOOL, or a letter and bits, such as F32."""
+    return np.dtype(bool if name == "BOOL" else f"<{name[0].lower()}{int(name[1:]) // 8}")
+
+
 def _try_out(model: Any) -> None:
-    """Score the first and the last user and new ones, so that what does not fit together is found now."""
+    """Score users, so that what does not fit together is found now.
+
+    Attention over users would take seconds to make, and is made when it is first asked for; `ColdStartFusion.set_state`
+    has checked what it is made of.
+    """
     train = model.train_
-    ids = train.items["item_id"].tolist()
-    histories = [
-        [(item, 1.0) for item in ids[:n]] for n in (0, *(k for k in model.cold_start_.weights_ if k < len(ids)))
-    ]
-    for scores in (model.score_indices([0, train.n_users - 1]), model.score_new(histories)):
-        if scores.shape[1] != train.n_items or not np.isfinite(scores).all():
-            raise ValueError("its scores are no finite numbers, one for each item")
-    model.recommend_for(train.users["user_id"].iloc[0], k=1)
+    scores = model.fused_.score_indices([0, train.n_users - 1])
+    if scores.shape[1] != train.n_items or not np.isfinite(scores).all():
+        raise ValueError("its scores are no finite numbers, one for each item")
+    model.recommend_for(history=(), k=1)
+    n_seen = np.diff(model.matrix_.indptr)
+    if n_seen.max() >= COLD_USER_MAX:
+        model.recommend_for(train.users["user_id"].iloc[int(n_seen.argmax())], k=1)
 
 
 def _checked(path: Path) -> dict[str, Any]:
@@ -247,6 +282,8 @@ def _check_arrays(arrays: dict[str, np.ndarray], train: Dataset, config: LLMACon
         "factors.item_": (n_items, factors), "factors.user_": (train.n_users, factors),
         "autoencoder.weights_": (n_items, n_items),
         "autoencoder.left_": (n_items, None), "autoencoder.right_": (n_items, None),
+        "text.vectors_": (n_items, None), "text.items_": (n_items, None), "text.solution_": (None, n_items),
+        "text.known_": (n_items,), "text.mean_": (None,),
     }  # fmt: skip
     for name in shapes.keys() & arrays.keys():
         found, expected = arrays[name].shape, shapes[name]

@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from llmrec_lite import files
 from llmrec_lite.errors import ModelFileError, SettingError
 from llmrec_lite.files import file_sha256
-from llmrec_lite.llma import LLMA, storage
+from llmrec_lite.llma import LLMA, cold_start, storage
 
 HISTORY = [(3, 5.0), (44, 2.0)]
 
@@ -254,6 +254,10 @@ def _json(file, change):
     return changed
 
 
+def _cold(change):
+    return _json(storage.MODEL, lambda content: change(content["cold_start"]))
+
+
 def _text(file, text):
     return lambda folder: (folder / file).write_text(text)
 
@@ -298,6 +302,20 @@ WRONG = {
     "a weight that is none": _json(storage.MODEL, lambda c: c["gate"]["known"].update(factors="much")),
     "a weight too few": _json(storage.MODEL, lambda c: c["gate"]["known"].pop("factors")),
     "a cold start of three": _json(storage.MODEL, lambda c: c["cold_start"]["weights"].update({"3": {"x": 1.0}})),
+    "attention of five numbers": _cold(lambda c: c["attention"]["3"][0]["attention"].pop()),
+    "attention that is endless": _cold(lambda c: c["attention"]["3"][0]["attention"].__setitem__(0, float("inf"))),
+    "attention that is text": _cold(lambda c: c["attention"]["3"][0]["weights"].__setitem__(0, "1.0")),
+    "attention that is no record": _cold(lambda c: c["attention"]["3"].__setitem__(0, [1.0])),
+    "a third fold": _cold(lambda c: c["attention"]["3"].append(c["attention"]["3"][0])),
+    "attention that is asked for and gone": _cold(lambda c: c["attention"].pop("3")),
+    "attention without weights": _cold(lambda c: c["weights"].pop("3")),
+    "no weights": _cold(lambda c: c["weights"].update({"3": {}})),
+    "weights of a thousand": _cold(lambda c: c["weights"]["3"].update(popularity=1000.0)),
+    "weights for four": _cold(lambda c: c["weights"].update({"4": c["weights"]["3"]})),
+    "a dropout of one": _cold(lambda c: c["attention"]["3"][0]["autoencoder"].__setitem__(0, 1.0)),
+    "no penalty": _cold(lambda c: c["attention"]["3"][0]["autoencoder"].__setitem__(1, 0.0)),
+    "a ridge below zero": _cold(lambda c: c["attention"]["3"][0].update(ridge=-30.0)),
+    "half the solution": _arrays("text.solution_", lambda a: a[:, : a.shape[1] // 2]),
     "an endless number": _json(storage.MODEL, lambda c: c["gate"]["known"].update(factors=float("nan"))),
     "digits": _text(storage.MODEL, '{"format": ' + "9" * 5000 + ', "kind": "LLMA", "config": {}}'),
 }
@@ -311,6 +329,60 @@ def test_what_is_signed_and_wrong_is_one_error_in_a_line(folder, kind):
         LLMA.load(folder)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 1000
+
+
+def test_a_known_user_waits_for_no_attention(folder, monkeypatch):
+    def made(*arguments):
+        raise AssertionError("attention was made")
+
+    loaded = LLMA.load(folder)
+    monkeypatch.setattr(cold_start, "fit_autoencoders", made)
+    active = int(np.diff(loaded.matrix_.indptr).argmax())
+    assert len(loaded.recommend_for(loaded.train_.users["user_id"].iloc[active], k=3)) == 3
+
+
+def test_a_fault_that_only_attention_finds_is_the_file_s(folder, monkeypatch):
+    def fails(*arguments):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    loaded = LLMA.load(folder)
+    monkeypatch.setattr(cold_start, "fit_autoencoders", fails)
+    with pytest.raises(ModelFileError, match="Singular"):
+        loaded.recommend_for(history=HISTORY)
+    monkeypatch.undo()
+    assert len(loaded.recommend_for(history=HISTORY, k=3)) == 3
+
+
+def test_attention_that_is_no_number_is_the_file_s(folder, monkeypatch):
+    loaded = LLMA.load(folder)
+    monkeypatch.setattr(cold_start.ColdStartRanker, "predict", lambda *_: np.full((1, 84), np.nan))
+    with pytest.raises(ModelFileError, match="finite"):
+        loaded.recommend_for(history=HISTORY)
+
+
+def test_attention_needs_users_to_attend_to(folder):
+    """A signed model whose users have one interaction each, and attention for twenty."""
+    arrays = load_file(folder / storage.ARRAYS)
+    arrays["user_index"] = np.minimum(np.arange(len(arrays["user_index"])), 119)
+    save_file(arrays, folder / storage.ARRAYS)
+    _sign(folder)
+    with pytest.raises(ModelFileError, match="two users"):
+        LLMA.load(folder)
+
+
+def test_arrays_are_those_of_safetensors_whatever_their_types(tmp_path):
+    rng = np.random.default_rng(0)
+    types = ("bool", "int8", "uint8", "int16", "int32", "int64", "uint64", "float16", "float32", "float64")
+    arrays = {name: rng.integers(0, 2, (3, 5)).astype(name) for name in types}
+    arrays |= {"none": np.zeros((0, 4)), "scalar": np.array(7.0, np.float32)}
+    save_file(arrays, tmp_path / "a", metadata={"of": "a test"})
+    found, expected = storage.mapped_arrays(tmp_path / "a"), load_file(tmp_path / "a")
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+        assert (found[name].dtype, found[name].shape) == (values.dtype, values.shape)
+    found["float64"][0] = 9
+    np.testing.assert_array_equal(load_file(tmp_path / "a")["float64"], arrays["float64"])
 
 
 @pytest.mark.parametrize("name", [storage.MODEL, storage.ARRAYS, storage.CATALOG, files.SUMS])
