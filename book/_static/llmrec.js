@@ -1,7 +1,9 @@
-/* What pages do: boxes that scroll can be reached by keyboard, folded parts have names, figures grow, print unfolds. */
+/* What pages do: wide tables take a form that fits, boxes that scroll can be reached by keyboard,
+   folded parts have names, figures grow, print unfolds. */
 (() => {
   "use strict";
-  const boxes = ".cell_output .text_html, .pst-scrollable-table-container, mjx-container[display='true'], .bd-article pre, figure.plot .wide";
+  const tables = ".cell_output .text_html, .pst-scrollable-table-container";
+  const boxes = tables + ", mjx-container[display='true'], .bd-article pre, figure.plot .wide";
 
   const mark = () => {
     for (const box of document.querySelectorAll(boxes)) {
@@ -9,6 +11,76 @@
       else box.removeAttribute("tabindex");
     }
   };
+
+  // The headings above each column, from all rows of headings.
+  const headings = (table) => {
+    const names = [];
+    for (const row of table.tHead?.rows ?? []) {
+      let place = 0;
+      for (const cell of row.cells) {
+        const name = cell.textContent.replace(/\s+/g, " ").trim();
+        for (let n = 0; n < cell.colSpan; n++, place++) (names[place] ??= []).push(name);
+      }
+    }
+    return names.map((parts) => parts.filter(Boolean).join(", "));
+  };
+
+  // Rows that a cell of several rows makes shorter are counted from the right.
+  const label = (table) => {
+    const names = headings(table);
+    for (const row of table.tBodies[0]?.rows ?? []) {
+      for (const [place, cell] of [...row.cells].entries()) {
+        const words = cell.textContent.trim();
+        const name = names[place + names.length - row.cells.length];
+        if (name) cell.dataset.label = name;
+        cell.classList.toggle("long", words.length > 24 && !cell.classList.contains("num"));
+        cell.classList.toggle("empty", !words);
+        if (!cell.hasAttribute("role")) cell.setAttribute("role", cell.tagName === "TH" ? "rowheader" : "cell");
+      }
+      row.setAttribute("role", "row");
+    }
+    table.setAttribute("role", "table"); // cells that are shown as blocks would lose it
+    return names;
+  };
+
+  const canBeHeaded = (table, columns) =>
+    columns > 3 && table.tHead?.rows.length === 1 && !table.querySelector("[colspan], [rowspan]") &&
+    [...table.querySelectorAll("tbody td")].filter((cell) => cell.cellIndex > 0).every((cell) => cell.classList.contains("num"));
+
+  // A table that is too wide for its box takes the first form that fits.
+  const fit = (table) => {
+    const box = table.closest(tables);
+    if (!box?.clientWidth) return;
+    table.classList.remove("tight", "headed", "cards");
+    const cut = () => box.scrollWidth > box.clientWidth + 1;
+    if (!cut()) return;
+    table.classList.add("tight");
+    if (!cut()) return;
+    const columns = label(table).length;
+    if (canBeHeaded(table, columns)) {
+      table.style.setProperty("--columns", columns - 1);
+      table.classList.add("headed");
+      if (!cut()) return;
+      table.classList.remove("headed");
+    }
+    table.classList.replace("tight", "cards");
+  };
+
+  const fitAll = () => {
+    for (const table of document.querySelectorAll(".bd-article table")) fit(table);
+    mark();
+  };
+
+  // Boxes get another width when the window does, and when what is folded opens.
+  const widths = new WeakMap();
+  const watcher = new ResizeObserver((entries) => {
+    for (const { target, contentRect } of entries) {
+      if (widths.get(target) === contentRect.width) continue;
+      widths.set(target, contentRect.width);
+      for (const table of target.querySelectorAll("table")) fit(table);
+    }
+    mark();
+  });
 
   // A button is called what the eye reads: "Show: Solution to exercise 2.1".
   const name = () => {
@@ -64,9 +136,13 @@
     folded = [];
   });
 
-  document.addEventListener("DOMContentLoaded", grow);
+  document.addEventListener("DOMContentLoaded", () => {
+    grow();
+    for (const box of document.querySelectorAll(tables)) watcher.observe(box);
+    document.fonts.ready.then(fitAll);
+  });
   window.addEventListener("load", () => {
-    mark();
+    fitAll();
     name();
     window.MathJax?.startup?.promise?.then(mark);
   });
