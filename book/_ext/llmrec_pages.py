@@ -25,6 +25,8 @@ NUMBER = re.compile(
 )
 NEUTRAL = {"", "-", "–", "—", "nan", "NaN", "None", "NaT", "<NA>", "inf", "-inf", "...", "…"}
 INTERVAL = re.compile(r"^\s*([-−+]?[\d.,]+%?)\s*([\[(][-−+]?[\d.,]+%?(?:,| to|–) ?[-−+]?[\d.,]+%?[\])])\s*$")
+LONG = re.compile(r"\S{14}")
+JOINT = re.compile(r"(?<=[|/_.])(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])")
 TABLE = re.compile(r"<table\b.*?</table>", re.S)
 FIGURE = re.compile(r'<figure class="plot\b[^>]*>')
 ICONS = {
@@ -94,12 +96,21 @@ def tidy_table(markup: str) -> str:
             interval = soup.new_tag("span", attrs={"class": "interval"})
             interval.string = found[2]
             cell.append(interval)
+    for cell in table.find_all(["th", "td"], class_="txt"):
+        _may_break(cell, soup)
     for cell in table.find_all("th"):
         if not cell.get_text(strip=True):
             cell.name = "td"  # an empty heading heads nothing
         else:
             cell["scope"] = "col" if cell.find_parent("thead") else "row"
     return str(table)
+
+
+def _may_break(cell: Tag, soup: BeautifulSoup) -> None:
+    """Let long words of a cell break where they are put together: ``Action|Drama``, ``DenoisingAutoencoder``."""
+    for text in list(cell.find_all(string=LONG)):
+        pieces = [piece for part in JOINT.split(text) for piece in (part, soup.new_tag("wbr"))]
+        text.replace_with(*pieces[:-1])
 
 
 def _width(cell: Tag) -> int:

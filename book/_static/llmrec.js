@@ -25,17 +25,25 @@
     return names.map((parts) => parts.filter(Boolean).join(", "));
   };
 
-  // Rows that a cell of several rows makes shorter are counted from the right.
+  // Each cell learns its heading. Rows that a cell of several rows makes shorter are counted from the right.
   const label = (table) => {
     const names = headings(table);
-    for (const row of table.tBodies[0]?.rows ?? []) {
-      for (const [place, cell] of [...row.cells].entries()) {
-        const words = cell.textContent.trim();
-        const name = names[place + names.length - row.cells.length];
-        if (name) cell.dataset.label = name;
-        cell.classList.toggle("long", words.length > 24 && !cell.classList.contains("num"));
-        cell.classList.toggle("empty", !words);
-        if (!cell.hasAttribute("role")) cell.setAttribute("role", cell.tagName === "TH" ? "rowheader" : "cell");
+    const rows = [...(table.tBodies[0]?.rows ?? [])];
+    const column = (row, cell) => cell.cellIndex + names.length - row.cells.length;
+    const longest = [];
+    for (const row of rows) {
+      for (const cell of row.cells) {
+        const place = column(row, cell);
+        longest[place] = Math.max(longest[place] ?? 0, cell.classList.contains("num") ? 0 : cell.textContent.trim().length);
+      }
+    }
+    for (const row of rows) {
+      for (const cell of row.cells) {
+        const place = column(row, cell);
+        if (names[place]) cell.dataset.label = names[place];
+        cell.classList.toggle("long", longest[place] > 20);
+        cell.classList.toggle("empty", !cell.textContent.trim());
+        cell.setAttribute("role", cell.tagName === "TH" ? "rowheader" : "cell");
       }
       row.setAttribute("role", "row");
     }
