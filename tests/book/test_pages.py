@@ -54,6 +54,24 @@ def test_numbers_are_told_from_words(pages, text, number):
     assert pages.is_number(text) == number
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Action|Animation|Sci-Fi", ["Action|", "Animation|", "Sci-Fi"]),
+        ("film.film.written_by", ["film.", "film.", "written_", "by"]),
+        ("DenoisingAutoencoder, 0.5", ["Denoising", "Autoencoder, 0.5"]),
+        ("ItemKNN <two> & 3", ["ItemKNN <two> & 3"]),  # short enough
+        ("12345.12345678901", ["12345.12345678901"]),
+    ],
+)
+def test_long_words_of_tables_may_break_where_they_are_joined(pages, text, parts):
+    tidy = pages.tidy_table(pd.DataFrame({"what": [text, "words", "words"]}).to_html(index=False))
+    cell = BeautifulSoup(tidy, "html.parser").tbody.td
+    assert cell.get_text() == text
+    assert list(cell.find_all(string=True)) == parts
+    assert len(cell.find_all("wbr")) == len(parts) - 1
+
+
 def test_names_of_rows_share_the_one_row_of_headings(pages):
     frame = FRAME.set_index("film")
     for markup in (frame.to_html(), frame.style.to_html()):
