@@ -72,6 +72,16 @@ def test_long_words_of_tables_may_break_where_they_are_joined(pages, text, parts
     assert len(cell.find_all("wbr")) == len(parts) - 1
 
 
+@pytest.mark.parametrize(
+    ("name", "tied"),
+    [("TF-IDF, genre's name", ["TF-IDF"]), ("a TF-IDF - e-mail x", ["TF-IDF", "e-mail"]), ("meta-gradient", [])],
+)
+def test_short_compounds_of_a_heading_stay_in_one_line(pages, name, tied):
+    heading = BeautifulSoup(pages.tidy_table(pd.DataFrame({name: [1]}).to_html(index=False)), "html.parser").thead.th
+    assert heading.get_text() == name
+    assert [span.get_text() for span in heading.find_all("span")] == tied
+
+
 def test_names_of_rows_share_the_one_row_of_headings(pages):
     frame = FRAME.set_index("film")
     for markup in (frame.to_html(), frame.style.to_html()):
