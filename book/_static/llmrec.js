@@ -55,13 +55,23 @@
     columns > 3 && table.tHead?.rows.length === 1 && !table.querySelector("[colspan], [rowspan]") &&
     [...table.querySelectorAll("tbody td")].filter((cell) => cell.cellIndex > 0).every((cell) => cell.classList.contains("num"));
 
+  const lines = (cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map((one) => Math.round(one.top))).size;
+  };
+
+  // Intervals beside their means can leave the names of the rows so little room that they take three lines.
+  const squeezed = (table) =>
+    table.querySelector(".interval") && [...table.querySelectorAll("tbody tr > .txt:first-child")].some((cell) => lines(cell) > 2);
+
   // A table that is too wide for its box takes the first form that fits.
   const fit = (table) => {
     const box = table.closest(tables);
     if (!box?.clientWidth) return;
     table.classList.remove("tight", "headed", "cards");
     const cut = () => box.scrollWidth > box.clientWidth + 1;
-    if (!cut()) return;
+    if (!cut() && !squeezed(table)) return;
     table.classList.add("tight");
     if (!cut()) return;
     const columns = label(table).length;
