@@ -89,7 +89,7 @@ def weight(page: Page, base: str, name: str) -> float:
         responses.append(response)
 
     page.on("response", answered)
-    page.goto(base + name, wait_until="networkidle")
+    page.goto(base + name, wait_until="networkidle", timeout=120_000)  # the machine may be busy
     page.evaluate(looks.SETTLED)
     page.remove_listener("response", answered)
     size = 0
@@ -103,7 +103,7 @@ def weight(page: Page, base: str, name: str) -> float:
 def code_share(page: Page, base: str, name: str) -> float:
     """Share of a page's height that is code, at a desk."""
     page.set_viewport_size(looks.DESKTOP)
-    page.goto(base + name, wait_until="load")
+    page.goto(base + name, wait_until="load", timeout=120_000)
     page.evaluate(looks.SETTLED)
     return page.evaluate(MEASURE)["code"]
 
