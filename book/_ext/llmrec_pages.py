@@ -21,7 +21,7 @@ from sphinx.builders.html import StandaloneHTMLBuilder
 CHAPTER = re.compile(r"notebooks/(\d\d)_")
 NUMBER = re.compile(
     r"[-−+±≈~<>≤≥$€]*\s*(?:[\d.,:/ ]|e[-+]?\d|[-−–+±×%()\[\]]|to|of|in)*\d(?:[\d.,:/ ]|e[-+]?\d|[-−–+±×%()\[\]]|to|of)*"
-    r"\s*(?:%|×|x|k|m|M|s|ms|min|h|B|kB|KB|MB|GB|GiB|MiB|px|points?|stars?|years?|days?)?\.?"
+    r"\s*(?:%|×|x|k|m|M|s|ms|min|h|B|kB|KB|MB|GB|GiB|MiB|px|points?|stars?|years?|days?)?[.*]?"
 )
 NEUTRAL = {"", "-", "–", "—", "nan", "NaN", "None", "NaT", "<NA>", "inf", "-inf", "...", "…"}
 INTERVAL = re.compile(r"^\s*([-−+]?[\d.,]+%?)\s*([\[(][-−+]?[\d.,]+%?(?:,| to|–) ?[-−+]?[\d.,]+%?[\])])\s*$")
