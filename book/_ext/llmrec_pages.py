@@ -21,10 +21,13 @@ from sphinx.builders.html import StandaloneHTMLBuilder
 CHAPTER = re.compile(r"notebooks/(\d\d)_")
 NUMBER = re.compile(
     r"[-−+±≈~<>≤≥$€]*\s*(?:[\d.,:/ ]|e[-+]?\d|[-−–+±×%()\[\]]|to|of|in)*\d(?:[\d.,:/ ]|e[-+]?\d|[-−–+±×%()\[\]]|to|of)*"
-    r"\s*(?:%|×|x|k|m|M|s|ms|min|h|B|kB|KB|MB|GB|GiB|MiB|px|points?|stars?|years?|days?)?\.?"
+    r"\s*(?:%|×|x|k|m|M|s|ms|min|h|B|kB|KB|MB|GB|GiB|MiB|px|points?|stars?|years?|days?)?[.*]?"
 )
 NEUTRAL = {"", "-", "–", "—", "nan", "NaN", "None", "NaT", "<NA>", "inf", "-inf", "...", "…"}
 INTERVAL = re.compile(r"^\s*([-−+]?[\d.,]+%?)\s*([\[(][-−+]?[\d.,]+%?(?:,| to|–) ?[-−+]?[\d.,]+%?[\])])\s*$")
+LONG = re.compile(r"\S{14}")
+JOINT = re.compile(r"(?<=[|/_.])(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])")
+TIED = re.compile(r"(?<![\w-])\w{1,4}-\w{1,6}(?![\w-])")
 TABLE = re.compile(r"<table\b.*?</table>", re.S)
 FIGURE = re.compile(r'<figure class="plot\b[^>]*>')
 ICONS = {
@@ -94,12 +97,34 @@ def tidy_table(markup: str) -> str:
             interval = soup.new_tag("span", attrs={"class": "interval"})
             interval.string = found[2]
             cell.append(interval)
+    for cell in table.find_all(["th", "td"], class_="txt"):
+        _may_break(cell, soup)
+    for cell in table.thead.find_all("th") if table.thead else []:
+        _tie(cell, soup)
     for cell in table.find_all("th"):
         if not cell.get_text(strip=True):
             cell.name = "td"  # an empty heading heads nothing
         else:
             cell["scope"] = "col" if cell.find_parent("thead") else "row"
     return str(table)
+
+
+def _may_break(cell: Tag, soup: BeautifulSoup) -> None:
+    """Let long words of a cell break where they are put together: ``Action|Drama``, ``DenoisingAutoencoder``."""
+    for text in list(cell.find_all(string=LONG)):
+        pieces = [piece for part in JOINT.split(text) for piece in (part, soup.new_tag("wbr"))]
+        text.replace_with(*pieces[:-1])
+
+
+def _tie(cell: Tag, soup: BeautifulSoup) -> None:
+    """Keep short compounds of a heading in one line: ``TF-IDF``."""
+    for text in list(cell.find_all(string=TIED)):
+        pieces: list[Any] = TIED.split(text)
+        for place, word in reversed(list(enumerate(TIED.findall(text), 1))):
+            tied = soup.new_tag("span", attrs={"class": "tied"})
+            tied.string = word
+            pieces.insert(place, tied)
+        text.replace_with(*filter(None, pieces))
 
 
 def _width(cell: Tag) -> int:

@@ -1,7 +1,9 @@
-/* What pages do: boxes that scroll can be reached by keyboard, folded parts have names, figures grow, print unfolds. */
+/* What pages do: wide tables take a form that fits, boxes that scroll can be reached by keyboard,
+   folded parts have names, figures grow, print unfolds. */
 (() => {
   "use strict";
-  const boxes = ".cell_output .text_html, .pst-scrollable-table-container, mjx-container[display='true'], .bd-article pre, figure.plot .wide";
+  const tables = ".cell_output .text_html, .pst-scrollable-table-container";
+  const boxes = tables + ", mjx-container[display='true'], .bd-article pre, figure.plot .wide";
 
   const mark = () => {
     for (const box of document.querySelectorAll(boxes)) {
@@ -9,6 +11,94 @@
       else box.removeAttribute("tabindex");
     }
   };
+
+  // The headings above each column, from all rows of headings.
+  const headings = (table) => {
+    const names = [];
+    for (const row of table.tHead?.rows ?? []) {
+      let place = 0;
+      for (const cell of row.cells) {
+        const name = cell.textContent.replace(/\s+/g, " ").trim();
+        for (let n = 0; n < cell.colSpan; n++, place++) (names[place] ??= []).push(name);
+      }
+    }
+    return names.map((parts) => parts.filter(Boolean).join(", "));
+  };
+
+  // Each cell learns its heading. Rows that a cell of several rows makes shorter are counted from the right.
+  const label = (table) => {
+    const names = headings(table);
+    const rows = [...(table.tBodies[0]?.rows ?? [])];
+    const column = (row, cell) => cell.cellIndex + names.length - row.cells.length;
+    const longest = [];
+    for (const row of rows) {
+      for (const cell of row.cells) {
+        const place = column(row, cell);
+        longest[place] = Math.max(longest[place] ?? 0, cell.classList.contains("num") ? 0 : cell.textContent.trim().length);
+      }
+    }
+    for (const row of rows) {
+      for (const cell of row.cells) {
+        const place = column(row, cell);
+        if (names[place]) cell.dataset.label = names[place];
+        cell.classList.toggle("long", longest[place] > 20);
+        cell.classList.toggle("empty", !cell.textContent.trim());
+        cell.setAttribute("role", cell.tagName === "TH" ? "rowheader" : "cell");
+      }
+      row.setAttribute("role", "row");
+    }
+    table.setAttribute("role", "table"); // cells that are shown as blocks would lose it
+    return names;
+  };
+
+  const canBeHeaded = (table, columns) =>
+    columns > 3 && table.tHead?.rows.length === 1 && !table.querySelector("[colspan], [rowspan]") &&
+    [...table.querySelectorAll("tbody td")].filter((cell) => cell.cellIndex > 0).every((cell) => cell.classList.contains("num"));
+
+  const lines = (cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map((one) => Math.round(one.top))).size;
+  };
+
+  // Intervals beside their means can leave the names of the rows so little room that they take three lines.
+  const squeezed = (table) =>
+    table.querySelector(".interval") && [...table.querySelectorAll("tbody tr > .txt:first-child")].some((cell) => lines(cell) > 2);
+
+  // A table that is too wide for its box takes the first form that fits.
+  const fit = (table) => {
+    const box = table.closest(tables);
+    if (!box?.clientWidth) return;
+    table.classList.remove("tight", "headed", "cards");
+    const cut = () => box.scrollWidth > box.clientWidth + 1;
+    if (!cut() && !squeezed(table)) return;
+    table.classList.add("tight");
+    if (!cut()) return;
+    const columns = label(table).length;
+    if (canBeHeaded(table, columns)) {
+      table.style.setProperty("--columns", columns - 1);
+      table.classList.add("headed");
+      if (!cut()) return;
+      table.classList.remove("headed");
+    }
+    table.classList.replace("tight", "cards");
+  };
+
+  const fitAll = () => {
+    for (const table of document.querySelectorAll(".bd-article table")) fit(table);
+    mark();
+  };
+
+  // Boxes get another width when the window does, and when what is folded opens.
+  const widths = new WeakMap();
+  const watcher = new ResizeObserver((entries) => {
+    for (const { target, contentRect } of entries) {
+      if (widths.get(target) === contentRect.width) continue;
+      widths.set(target, contentRect.width);
+      for (const table of target.querySelectorAll("table")) fit(table);
+    }
+    mark();
+  });
 
   // A button is called what the eye reads: "Show: Solution to exercise 2.1".
   const name = () => {
@@ -64,9 +154,13 @@
     folded = [];
   });
 
-  document.addEventListener("DOMContentLoaded", grow);
+  document.addEventListener("DOMContentLoaded", () => {
+    grow();
+    for (const box of document.querySelectorAll(tables)) watcher.observe(box);
+    document.fonts.ready.then(fitAll);
+  });
   window.addEventListener("load", () => {
-    mark();
+    fitAll();
     name();
     window.MathJax?.startup?.promise?.then(mark);
   });

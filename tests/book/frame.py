@@ -15,26 +15,27 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.book import browser as looks
 
-#: Chapters that keep to the limits below.
-FINISHED: frozenset[str] = frozenset()
-#: What a finished chapter keeps to: (measure, view) -> the most, or the least where the name ends in "at least".
+#: What the page of every chapter keeps to: measure -> the most, or the least where the name ends in "at least".
 LIMITS: dict[str, float] = {
-    "code, share of the height at most": 0.25,
+    "code, share of the height at most": 0.42,
     "prose, share of the height at least": 0.20,
-    "figures, share of the height at least": 0.05,
+    "figures, share of the height at least": 0.03,
     "screens to the first picture at most": 2.0,
     "characters a line of prose at most": 76,
     "code cells cut at 1280": 0,
     "outputs cut at 1280": 0,
     "tables cut at 1280": 0,
+    "tables as cards at 1280": 0,
     "equations cut at 1280": 0,
     "outputs cut at 390": 0,
-    "tables cut at 390": 3,
+    "tables cut at 390": 0,
     "figures without a caption": 0,
     "figures with texts that cannot be read": 0,
     "second heading rows": 0,
     "first visit, MB compressed": 1.0,
 }
+#: Mean over the chapters of the share of the height that is code, at most.
+MEAN_CODE = 0.31
 MEASURE = r"""() => {
   const article = document.querySelector('.bd-article');
   const seen = one => one.checkVisibility() && one.getClientRects().length > 0;  // not in a closed <details>
@@ -69,6 +70,8 @@ MEASURE = r"""() => {
     codeCut: cut(all('div.highlight pre').filter(one => !one.closest('.cell_output'))),
     outputsCut: cut(all('.cell_output pre')),
     tablesCut: tables.filter(table => box(table).scrollWidth > box(table).clientWidth + 1).length,
+    asCards: tables.filter(table => table.matches('.cards')).length,
+    figuresCut: cut(all('figure.plot > div')),
     equationsCut: cut(all('mjx-container[display="true"]')),
     nFigures: figures.length, nTables: tables.length, nCode: code.length,
     uncaptioned: figures.filter(one => !one.matches('.system-map, :has(figcaption:not(:empty))')).length,
@@ -86,7 +89,7 @@ def weight(page: Page, base: str, name: str) -> float:
         responses.append(response)
 
     page.on("response", answered)
-    page.goto(base + name, wait_until="networkidle")
+    page.goto(base + name, wait_until="networkidle", timeout=120_000)  # the machine may be busy
     page.evaluate(looks.SETTLED)
     page.remove_listener("response", answered)
     size = 0
@@ -95,6 +98,14 @@ def weight(page: Page, base: str, name: str) -> float:
             packed = response.url.partition("?")[0].endswith((".woff2", ".woff", ".png", ".jpg"))
             size += len(response.body() if packed else gzip.compress(response.body(), 6))
     return size / 1e6
+
+
+def code_share(page: Page, base: str, name: str) -> float:
+    """Share of a page's height that is code, at a desk."""
+    page.set_viewport_size(looks.DESKTOP)
+    page.goto(base + name, wait_until="load", timeout=120_000)
+    page.evaluate(looks.SETTLED)
+    return page.evaluate(MEASURE)["code"]
 
 
 def measures(page: Page, base: str, name: str) -> dict[str, float]:
@@ -122,10 +133,13 @@ def measures(page: Page, base: str, name: str) -> dict[str, float]:
         "code cells cut at 1280": opened["codeCut"],
         "outputs cut at 1280": opened["outputsCut"],
         "tables cut at 1280": opened["tablesCut"],
+        "tables as cards at 1280": opened["asCards"],
         "equations cut at 1280": opened["equationsCut"],
         "code cells cut at 390": phone["codeCut"],
         "outputs cut at 390": phone["outputsCut"],
         "tables cut at 390": phone["tablesCut"],
+        "tables as cards at 390": phone["asCards"],
+        "figures cut at 390": phone["figuresCut"],
         "equations cut at 390": phone["equationsCut"],
         "figures without a caption": desk["uncaptioned"],
         "figures with texts that cannot be read": desk["faults"],

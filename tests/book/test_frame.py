@@ -31,7 +31,8 @@ BAD = {
     "outputs cut at 1280": GOOD + "<div class='cell_output'><pre>" + "x" * 200 + "</pre></div>",
     "outputs cut at 390": GOOD + "<div class='cell_output'><pre>" + "x" * 55 + "</pre></div>",
     "tables cut at 1280": GOOD + WIDE.format("", "x" * 200),
-    "tables cut at 390": GOOD + WIDE.format("", "x" * 50) * 4,
+    "tables cut at 390": GOOD + WIDE.format("", "x" * 50),
+    "tables as cards at 1280": GOOD + WIDE.format("", "x").replace("<table>", "<table class='cards'>"),
     "equations cut at 1280": GOOD + "<mjx-container display='true' style='display: block; overflow-x: auto'>"
     "<div style='width: 900px'>x</div></mjx-container>",
     "figures without a caption": GOOD + FIGURE.format("", 100, ""),

@@ -46,12 +46,40 @@ def test_words_stand_left_and_numbers_right(pages, markup):
     [
         ("12", True), ("-0.5", True), ("1,682", True), ("45%", True), ("0.12 to 0.13", True), ("3.2 s", True),
         ("0.475 [0.462, 0.489]", True), ("1e-05", True), ("±0.01", True), ("8 of 10", True), ("93 MB", True),
-        ("1997-12-04", True), ("Alien", False), ("Alien (1979)", False), ("12 Angry Men", False), ("two", False),
-        ("7 years in Tibet", False), ("", False),
+        ("1997-12-04", True), ("-0.0043*", True), ("Alien", False), ("Alien (1979)", False), ("12 Angry Men", False),
+        ("two", False), ("7 years in Tibet", False), ("", False),
     ],
 )  # fmt: skip
 def test_numbers_are_told_from_words(pages, text, number):
     assert pages.is_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Action|Animation|Sci-Fi", ["Action|", "Animation|", "Sci-Fi"]),
+        ("film.film.written_by", ["film.", "film.", "written_", "by"]),
+        ("DenoisingAutoencoder, 0.5", ["Denoising", "Autoencoder, 0.5"]),
+        ("ItemKNN <two> & 3", ["ItemKNN <two> & 3"]),  # short enough
+        ("12345.12345678901", ["12345.12345678901"]),
+    ],
+)
+def test_long_words_of_tables_may_break_where_they_are_joined(pages, text, parts):
+    tidy = pages.tidy_table(pd.DataFrame({"what": [text, "words", "words"]}).to_html(index=False))
+    cell = BeautifulSoup(tidy, "html.parser").tbody.td
+    assert cell.get_text() == text
+    assert list(cell.find_all(string=True)) == parts
+    assert len(cell.find_all("wbr")) == len(parts) - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "tied"),
+    [("TF-IDF, genre's name", ["TF-IDF"]), ("a TF-IDF - e-mail x", ["TF-IDF", "e-mail"]), ("meta-gradient", [])],
+)
+def test_short_compounds_of_a_heading_stay_in_one_line(pages, name, tied):
+    heading = BeautifulSoup(pages.tidy_table(pd.DataFrame({name: [1]}).to_html(index=False)), "html.parser").thead.th
+    assert heading.get_text() == name
+    assert [span.get_text() for span in heading.find_all("span")] == tied
 
 
 def test_names_of_rows_share_the_one_row_of_headings(pages):
