@@ -144,7 +144,7 @@ class ColdStartFusion(BaseEstimator):
         self.states_ = {k: list(states) for k, states in attention.items()}
         self.attention_: dict[int, list[ColdStartRanker]] = {}
         self.n_users_ = len(np.unique(data.user_index))
-        self._attends_to = as_many_as_fit(data, self.seed), vectors
+        self._attends_to: tuple[Dataset, np.ndarray | None] = (as_many_as_fit(data, self.seed), vectors)
         self._autoencoders: dict[tuple[float, float], DenoisingAutoencoder] = {}
         return self
 
