@@ -163,11 +163,14 @@ def _wrap_long_texts(fig: Figure) -> None:
     for ax in fig.axes:
         places = {name: ax.get_title(loc=name) for name in ("left", "center", "right")}
         texts = [text for text in ax.findobj(Text) if text.get_text() in filter(None, places.values())]
-        for text, start in [*((title, ax.bbox.x0) for title in texts), (ax.xaxis.label, 0.0)]:
-            room, box = fig.bbox.width - start - 4, Text.get_window_extent(text)
-            if _seen(text) and box.width > room:
+        middle = (ax.bbox.x0 + ax.bbox.x1) / 2
+        beside = 2 * min(middle, fig.bbox.width - middle)  # a label is centered below its axes
+        rooms = [(title, fig.bbox.width - ax.bbox.x0) for title in texts] + [(ax.xaxis.label, beside)]
+        for text, room in rooms:
+            box = Text.get_window_extent(text)
+            if _seen(text) and box.width > room - 4:
                 letters = max(len(line) for line in text.get_text().splitlines())
-                text.set_text(textwrap.fill(text.get_text(), max(12, int(letters * room / box.width) - 1)))
+                text.set_text(textwrap.fill(text.get_text(), max(12, int(letters * (room - 4) / box.width) - 1)))
 
 
 # ---- SVG ----

@@ -115,6 +115,14 @@ def test_long_titles_are_broken():
     assert "\n" in fig.axes[0].get_title(loc="left")
 
 
+def test_a_label_below_axes_that_stand_to_the_right_is_broken():
+    fig, ax = plt.subplots(figsize=(7, 3))
+    ax.barh(["a long name of a model", "another long name of one"], [1, 2])
+    ax.set_xlabel("share of the list that has the genres")  # room on the left, none on the right
+    assert pictures.narrow(fig)
+    assert "\n" in ax.get_xlabel()
+
+
 def test_what_would_collide_has_no_drawing_for_a_phone():
     fig, ax = plt.subplots(figsize=(9, 3))
     ax.plot(range(9))
