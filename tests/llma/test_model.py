@@ -11,6 +11,8 @@ from sklearn.exceptions import NotFittedError
 from llmrec_lite import Dataset, UnknownIdError, evaluate, splits
 from llmrec_lite.errors import SettingError
 from llmrec_lite.interface import Recommender
+from llmrec_lite.knowledge.graph import genre_facts
+from llmrec_lite.knowledge.sessions import SessionAutoencoder
 from llmrec_lite.llma import LLMA, LLMAConfig
 from llmrec_lite.llma.config import PARTS, Part
 from llmrec_lite.llma.explain import contributions
@@ -298,3 +300,25 @@ def test_it_is_an_estimator_of_scikit_learn(small):
     assert copy.config == small
     assert set(copy.get_params(deep=False)) == {"config", "facts", "encoder", "progress"}
     assert repr(copy).startswith("LLMA(")
+
+
+def test_sessions_reach_the_autoencoder_and_their_absence_is_told(world, small):
+    config = replace(small, parts=("autoencoder",), encoder=None, pauses=(3.0,), session_weight=3.0, user_exponent=0.5)
+    timed = world.with_interactions(world.interactions.assign(timestamp=lambda log: 10 * (log["timestamp"] // 7)))
+    timeless = world.with_interactions(world.interactions.assign(timestamp=0))
+    models = [LLMA(config).fit(data) for data in (timed, timeless)]
+    alone = SessionAutoencoder(genre_facts(world), (3.0,), 3.0, config.fact_weight, 0.5, config.dropout, 5.0).fit(timed)
+    learned = [model.parts_["autoencoder"].weights_ for model in models]
+    np.testing.assert_allclose(learned[0], alone.weights_, atol=1e-5)
+    assert abs(learned[1] - learned[0]).max() > 1e-3
+    assert len(models[1].limits()) == len(models[0].limits()) + 1
+    assert set(models[1].limits()) - set(models[0].limits()) < {*models[1].parts_["autoencoder"].limits()}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"draws": 5}, {"draws": 0}, {"pauses": (-1.0,)}, {"pauses": ("long",)}, {"session_weight": np.inf}]
+)
+def test_wrong_settings_of_the_parts_are_refused(wrong):
+    ((name, _),) = wrong.items()
+    with pytest.raises(SettingError, match=name):
+        LLMAConfig(**wrong)
