@@ -165,7 +165,8 @@ def llma_requests() -> dict[str, Any]:
     list that has a genre of the wish. "known" does the same on the published split of the benchmark, for people whom
     LLMA knows by all of train; the wish is of their liked films of train, the judge is test. The rival of the language
     model looks the two words up in the catalog's genres. "share" is the weight of the wish among the films nearest to
-    it (`request_scores`); with 0 there is no wish. Differences are to the same person's list without a wish.
+    it (`request_scores`); with 0 there is no wish. Equal scores go by a random order. Differences are to the same
+    person's list without a wish.
     """
     table = []
     found = _served(("popularity", "five choices"))
@@ -207,10 +208,18 @@ class _Wishes:
 
 
 def _answers(
-    asked: np.ndarray, fits: np.ndarray, rest: np.ndarray, closed: np.ndarray, later: np.ndarray
+    asked: np.ndarray,
+    fits: np.ndarray,
+    rest: np.ndarray,
+    closed: np.ndarray,
+    later: np.ndarray,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[str, float, tuple[float, float]]]:
     """Answer a wish at each weight: nDCG, and the share of the list that fits; closed and later are (n_items,)."""
     most = LLMAConfig.request_items
+    # A lookup has many ties, and in the order of the catalog what is popular comes early.
+    order = rng.permutation(len(asked))
+    asked, fits, rest, closed, later = (values[order] for values in (asked, fits, rest, closed, later))
     for by, wanted in (("language model", asked), ("genres", fits)):
         for share in WISHES:
             scores = request_scores(wanted, rest, share, most, closed == 0) if share else rest
@@ -246,7 +255,9 @@ def _served(people: Sequence[str]) -> Lists:
             closed, wanted = np.zeros(data.n_items, np.float32), np.zeros(data.n_items)
             closed[first], wanted[later] = 1, 1
             for who in people:
-                for by, share, pair in _answers(asked, fits, rest_of[who], closed, wanted):
+                for by, share, pair in _answers(
+                    asked, fits, rest_of[who], closed, wanted, np.random.default_rng([fold, user])
+                ):
                     found.setdefault((who, by, share), []).append(pair)
     return found
 
@@ -265,7 +276,7 @@ def _served_known() -> Lists:
         asked, fits = wishes.of(own.indices.tolist(), own.data)
         closed = (own.toarray()[0] > 0).astype(np.float32)
         rest, wanted = fused.score_indices([user])[0], relevant[[user]].toarray()[0]
-        for by, share, pair in _answers(asked, fits, rest, closed, wanted):
+        for by, share, pair in _answers(asked, fits, rest, closed, wanted, np.random.default_rng(user)):
             found.setdefault(("known", by, share), []).append(pair)
     return found
 

@@ -22,6 +22,7 @@ from llmrec_lite.recommenders.linear import gram_directions
 
 AUTOENCODERS = ((0.5, 200.0), (0.65, 700.0), (0.8, 2e3), (0.9, 5e3), (0.95, 1e4))  # dropout and l2
 MIN_USERS = 10  # that a setting may be chosen by
+MAX_USERS = 2000  # that attention is over: its ridge takes their number to the third power
 MAX_DENSE_CELLS = 8_000_000  # users times items that are held densely; four times as many for pairs of items
 LOW_RANK = 128  # of autoencoders where pairs of items are too many
 
@@ -32,9 +33,9 @@ def pairs_fit(n_items: int) -> bool:
 
 
 def as_many_as_fit(data: Dataset, seed: int = 0) -> Dataset:
-    """Interactions of as many users as may be held densely, drawn at random; the same data where all fit."""
-    users, most = np.unique(data.user_index), MAX_DENSE_CELLS // max(data.n_items, 1)
-    if data.n_users * data.n_items <= MAX_DENSE_CELLS or len(users) <= most:
+    """Interactions of as many users as attention may be over, drawn at random; the same data where all fit."""
+    users, most = np.unique(data.user_index), min(MAX_USERS, MAX_DENSE_CELLS // max(data.n_items, 1))
+    if len(users) <= most:
         return data
     kept = np.random.default_rng(seed).permutation(users)[:most]
     return data.with_interactions(data.interactions[np.isin(data.user_index, kept)])

@@ -200,6 +200,8 @@ def test_no_more_users_are_held_than_fit(monkeypatch):
     assert len(np.unique(some.user_index)) == 7
     assert len(some) == 21
     assert some.n_users == data.n_users
+    monkeypatch.setattr("llmrec_lite.meta.user_attention.MAX_USERS", 5)
+    assert len(np.unique(as_many_as_fit(data).user_index)) == 5
 
 
 def test_where_pairs_of_items_do_not_fit_the_ridge_is_the_same_and_autoencoders_are_of_low_rank(monkeypatch):
