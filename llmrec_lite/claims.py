@@ -35,7 +35,7 @@ CLAIMS = {
     "C01": Statement(
         "Language-model features beat classic content features for content-based recommendation.",
         "statement",
-        "S2 and S3 say that they are more accurate; S1 and S5 use such features without comparing.",
+        "S2 says that they are more accurate, S3 that they understand users better; S1 and S5 do not compare.",
         "The same model on TF-IDF features, with genres and a smooth function of the year. The rival is ours.",
     ),
     "C02": Statement(
