@@ -11,8 +11,18 @@ import numpy as np
 from scipy import sparse
 from tqdm.auto import tqdm
 
-from book.experiments.ch17_sessions import ALS_GRID, ALS_START, GRID, PLAIN, ROWS, Parts, Setting, climb, fitted
-from book.experiments.ch17_sessions import shuffled_times as shuffled
+from book.experiments.ch17_sessions import (
+    ALS_GRID,
+    ALS_START,
+    GRID,
+    PLAIN,
+    ROWS,
+    Parts,
+    Setting,
+    climb,
+    fitted,
+    shuffled_times,
+)
 from book.experiments.ch19_llma import BEST, SINGLE, VARIANTS, with_settings, with_text_l2
 from book.experiments.registry import Result, Row, experiment
 from llmrec_lite.data import Dataset, load_movielens
@@ -112,16 +122,15 @@ def _reports(
         "ALS": fitted("ALS", chosen["ALS"], train, facts),
         BEST: SessionAutoencoder(facts, rank=RANK, **chosen[SINGLE[1]]).fit(train),
     }
-    nothing, weights = sparse.csr_array((train.n_items, 1)), []
+    weights = []
     if len(variants) > 1:
         models["full rank"] = SessionAutoencoder(facts, **chosen[SINGLE[1]]).fit(train)
     for name, left_out in variants.items():
-        known = nothing if name == "without facts" else facts
         config = replace(with_settings(LLMAConfig(), chosen), **left_out)
-        config = with_text_l2(config, known, train, inner)
-        model = LLMA(config, facts=known).encode_items(train)
+        config = with_text_l2(config, facts, train, inner)
+        model = LLMA(config, facts=facts).encode_items(train)
         models[name] = model.make_fusion(model.make_parts(train))
-        models[name].fit(shuffled(train) if name == "shuffled times" else train)
+        models[name].fit(shuffled_times(train) if name == "shuffled times" else train)
         weights.append({"model": name, "text_l2": config.text_l2, **models[name].gate_.known})
     return {name: evaluate(model, train, test, name=name) for name, model in models.items()}, weights
 

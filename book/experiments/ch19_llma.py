@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -66,18 +65,21 @@ def with_settings(config: LLMAConfig, chosen: Mapping[str, Setting]) -> LLMAConf
 
 
 def with_text_l2(
-    config: LLMAConfig, facts: sparse.csr_array, train: Dataset, inner: Iterable[Parts], candidates: Any = None
+    config: LLMAConfig,
+    facts: sparse.csr_array,
+    train: Dataset,
+    inner: Sequence[Parts],
+    candidates: np.ndarray | None = None,
+    encoder: Encoder | None = None,
 ) -> LLMAConfig:
     """Configuration with the penalty of the ridge that has the highest mean nDCG@10 on splits inside train."""
-    part = LLMA(config, facts=facts).encode_items(train)
-    ridge = part.make_parts(train).get("text") if "text" in config.parts else None
+    ridge = LLMA(config, facts=facts, encoder=encoder).encode_items(train).make_parts(train).get("text")
     if not isinstance(ridge, TextRecommender):
         return config
     quality = {}
     for l2 in TEXT_L2:
-        one = copy.copy(ridge)
-        one.l2 = l2
-        reports = (evaluate(one.fit(learn), learn, valid, candidates=candidates) for learn, valid in inner)
+        ridge.l2 = l2
+        reports = (evaluate(ridge.fit(learn), learn, valid, candidates=candidates) for learn, valid in inner)
         quality[l2] = float(np.mean([report.mean["ndcg"] for report in reports]))
     return replace(config, text_l2=max(quality, key=lambda l2: quality[l2]))
 
@@ -187,14 +189,10 @@ def _new_films(seeds: Iterable[int]) -> list[dict[str, Any]]:
         chosen: dict[str, float] = {}
         for name, (known, encoder) in read.items():
             config = LLMAConfig() if encoder else LLMAConfig(encoder=None)
+            config = with_text_l2(config, known, train, [(inner, valid)], inner_new, encoder)
+            chosen[name] = config.text_l2
             model = LLMA(config, facts=known, encoder=encoder).encode_items(train)
-            ridge: Any = model.make_parts(train)["text"]
-            quality = {}
-            for l2 in TEXT_L2:
-                ridge.l2 = l2
-                quality[l2] = evaluate(ridge.fit(inner), inner, valid, candidates=inner_new).mean["ndcg"]
-            ridge.l2 = chosen[name] = max(quality, key=lambda l2: quality[l2])
-            models[name] = ridge.fit(train)
+            models[name] = model.make_parts(train)["text"].fit(train)
         llma = LLMAConfig(text_l2=chosen["LLMA"])
         models["one set of weights"] = _known(llma, facts, train)
         models["one set of weights"].gate_ = Gate(models["one set of weights"].gate_.known)
