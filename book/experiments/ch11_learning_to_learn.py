@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from book.experiments.registry import Result, Row, experiment
-from book.experiments.study import Study, contenders, draw_order, rules, trained_jointly
+from book.experiments.study import JOINT, TWO_PENALTIES, UNTRAINED, Fold, Study, all_cores, draw_order, rules
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
 from llmrec_lite.meta.baselines import (
@@ -23,8 +22,7 @@ from llmrec_lite.meta.baselines import (
     user_errors,
     user_rmse,
 )
-from llmrec_lite.meta.features import RatingNetwork, item_features
-from llmrec_lite.meta.learners import JointTraining
+from llmrec_lite.meta.features import item_features
 from llmrec_lite.meta.tasks import Task, age_bands, nested_tasks, split_users
 
 
@@ -34,31 +32,36 @@ def adaptation() -> dict[str, Any]:
 
     Five folds of users, each user in meta-test once; 60, 20 and 20 of 100 are meta-train, meta-validation, meta-test.
     Users with 30 ratings or more are judged, by ten ratings drawn from those after their 20th, the same for all K and
-    both orders. Each way has at most six settings, chosen for each K on meta-validation users. Intervals are over
-    users.
+    both orders. Settings are chosen for each K on meta-validation users: eight ways of fine-tuning, of each of four
+    trainings where the network is trained; six penalties of a ridge; where it has two, also the number of factors, 72
+    settings. Training is cross-fitted: the features of a meta-train user contain no rating of theirs. Intervals are
+    over users.
     """
+    studies = all_cores(_fold, range(5))
     data = load_movielens()
     vectors = TextEncoder().encode(data.items["text"].tolist())
-    study = Study()
-    for fold in tqdm(range(5), desc="folds"):
-        train, valid, test = split_users(data, SHARES, fold=fold)
-        features = item_features(train, vectors, seed=fold)
-        joint = trained_jointly(train, valid, features, fold)
-        untrained = JointTraining(RatingNetwork(features.shape[1], seed=fold)).initialize()
-        for order in ORDERS:
-            study.judge(contenders(joint, untrained), valid, test, features, order, fold)
-    table = study.table("item mean", "shrunk bias", "untrained network + fine-tuning")
+    study = Study.joined(studies)
+    table = study.table("item mean", "shrunk bias", UNTRAINED, TWO_PENALTIES)
     return {"table": table, "chosen": study.chosen, "groups": _groups(data, vectors)}
+
+
+def _fold(number: int) -> Study:
+    data, study = load_movielens(), Study()
+    fold = Fold.of(data, TextEncoder().encode(data.items["text"].tolist()), number)
+    trained = fold.contenders([fold.joint(setting) for setting in range(len(JOINT))])
+    for order in ORDERS:
+        study.judge(rules() | trained, fold.valid, fold.test, fold.features, order, number)
+    return study
 
 
 @adaptation.check
 def _adaptation_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
     data, study, order = load_movielens(), Study(), draw_order(rng)
     vectors = TextEncoder().encode(data.items["text"].tolist())
-    for fold in range(5):
-        train, valid, test = split_users(data, SHARES, fold=fold)
-        study.judge(rules(), valid, test, item_features(train, vectors, seed=fold), order, fold)
-    rows = study.table("item mean", "shrunk bias")
+    for number in range(5):
+        fold = Fold.of(data, vectors, number, leaking=True)
+        study.judge(rules(), fold.valid, fold.test, fold.features, order, number)
+    rows = study.table("item mean", "shrunk bias", TWO_PENALTIES)
     yield Row.of(f"rules, {order}", stored["table"], rows, "order", "model", "k")
     yield Row.of("groups", stored["groups"], _groups(data, vectors), "group")
 

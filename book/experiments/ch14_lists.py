@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import sparse
-from tqdm.auto import tqdm
 
 from book.experiments.registry import Result, Row, draw, experiment
-from book.experiments.study import draw_order
+from book.experiments.study import all_cores, draw_order
 from llmrec_lite.data import LIKED, Dataset, load_movielens
 from llmrec_lite.language.text_recommender import TextRecommender
 from llmrec_lite.meta.baselines import ORDERS, QUERY, SHARES
@@ -21,6 +20,7 @@ from llmrec_lite.metrics import ndcg_at_k
 from llmrec_lite.recommenders import EASE, DenoisingAutoencoder
 from llmrec_lite.stats import mean_interval
 
+Found = dict[tuple[str, int, str], list[np.ndarray]]  # (order, K, model) -> of each fold nDCG, (2, users)
 Ranker = Callable[[np.ndarray], np.ndarray]  # scores (n, n_items) from what was chosen, (n, n_items) of 0 and 1
 
 
@@ -30,45 +30,57 @@ def newcomers() -> dict[str, Any]:
 
     Two deals of five folds, so that each user is judged twice; 60, 20 and 20 of 100 are meta-train, meta-validation,
     meta-test. Users with 30 ratings or more are judged, by all they chose after the first K (or any K), whatever the
-    stars; "liked" counts only what was rated 4 or more. Settings, six to nine a rule or model, are chosen for each K
-    on meta-validation users; ours chooses among two ridges, and among five autoencoders with seven shares of each.
-    "user attention" is the attention alone. Intervals are over users, with the models held fixed.
+    stars; "liked" counts only what was rated 4 or more. Settings are chosen for each K on meta-validation users: 56 of
+    popularity by place with an autoencoder, six to twelve of every other rule or model; ours chooses among two ridges,
+    and among five autoencoders with seven shares of each. The grids of EASE and the autoencoder end with the limit of
+    an infinite penalty, that of popularity by place with an autoencoder with each part alone. "user attention" is the
+    attention alone. Intervals are over users, with the models held fixed.
 
     "second": the second deal alone. How the three parts of our model are weighed was settled while looking at folds of
     the first; the second has the same people with other teachers.
     """
-    data = load_movielens()
-    found: dict[tuple[str, int, str], list[np.ndarray]] = {}
+    folds = all_cores(_fold, [deal for deal in range(2) for _ in range(5)], [*range(5), *range(5)])
+    found: Found = {}
     task_ids: dict[tuple[str, int], list[np.ndarray]] = {}
-    picked: list[dict[str, Any]] = []
-    for deal, fold in tqdm([(deal, fold) for deal in range(2) for fold in range(5)], desc="folds"):
-        train, valid, test = split_users(data, SHARES, seed=deal, fold=fold)
-        seed = 5 * deal + fold
-        shared = classic_rankers(train)
-        for order in ORDERS:
-            full = ColdStartRecommender(order=order, seed=seed).fit_with_validation(train, valid)
-            for k in SHOTS:
-                to_choose, to_judge = (Histories(part, k, order) for part in (valid, test))
-                task_ids.setdefault((order, k), []).append(to_judge.users)
-                scores = {}
-                rankers = shared | episode_rankers(train, k, order)
-                for name, place in _places(rankers, to_choose).items():
-                    scores[name] = rankers[name][place](to_judge.support)
-                    choice = {"order": order, "model": name, "k": k, "fold": seed, "setting": place}
-                    picked.append({**choice, "settings": len(rankers[name])})
-                full.goal = "interaction"
-                scores["all three"] = full.scores(to_judge.supports)
-                full.goal = "liked"
-                scores["all three, liked"] = full.scores(to_judge.supports)
-                if k in full.rankers_:
-                    scores["user attention"] = full.rankers_[k].attention_.predict(to_judge.support)
-                for name, values in scores.items():
-                    found.setdefault((order, k, name), []).append(to_judge.ndcg(values))
+    for errors, users, _ in folds:
+        for way, values in errors.items():
+            found.setdefault(way, []).append(values)
+        for size, some in users.items():
+            task_ids.setdefault(size, []).append(some)
     return {
         "table": _table_of_lists(found, task_ids, slice(None)),
         "second": _table_of_lists(found, task_ids, slice(5, None)),
-        "chosen": picked,
+        "chosen": [choice for _, _, picked in folds for choice in picked],
     }
+
+
+def _fold(
+    deal: int, fold: int
+) -> tuple[dict[tuple[str, int, str], np.ndarray], dict[tuple[str, int], np.ndarray], list[dict[str, Any]]]:
+    data, picked = load_movielens(), []
+    found: dict[tuple[str, int, str], np.ndarray] = {}
+    task_ids: dict[tuple[str, int], np.ndarray] = {}
+    train, valid, test = split_users(data, SHARES, seed=deal, fold=fold)
+    seed, shared = 5 * deal + fold, classic_rankers(train)
+    for order in ORDERS:
+        full = ColdStartRecommender(order=order, seed=seed).fit_with_validation(train, valid)
+        for k in SHOTS:
+            to_choose, to_judge = (Histories(part, k, order) for part in (valid, test))
+            task_ids[order, k] = to_judge.users
+            scores = {}
+            rankers = shared | episode_rankers(train, k, order)
+            for name, place in _places(rankers, to_choose).items():
+                scores[name] = rankers[name][place](to_judge.support)
+                choice = {"order": order, "model": name, "k": k, "fold": seed, "setting": place}
+                picked.append({**choice, "settings": len(rankers[name])})
+            full.goal = "interaction"
+            scores["all three"] = full.scores(to_judge.supports)
+            full.goal = "liked"
+            scores["all three, liked"] = full.scores(to_judge.supports)
+            if k in full.rankers_:
+                scores["user attention"] = full.rankers_[k].attention_.predict(to_judge.support)
+            found |= {(order, k, name): to_judge.ndcg(values) for name, values in scores.items()}
+    return found, task_ids, picked
 
 
 RIVALS = (
@@ -84,7 +96,7 @@ RIVALS = (
 
 
 def _table_of_lists(
-    found: dict[tuple[str, int, str], list[np.ndarray]], task_ids: dict[tuple[str, int], list[np.ndarray]], folds: slice
+    found: Found, task_ids: dict[tuple[str, int], list[np.ndarray]], folds: slice
 ) -> list[dict[str, Any]]:
     """Return the mean over users of the mean over the folds that judged them, and leads with intervals."""
 
@@ -145,14 +157,35 @@ def classic_rankers(train: Dataset) -> dict[str, list[Ranker]]:
         weights = model.fit(train).solution_.T @ model.items_.T
         return lambda support: support @ weights
 
+    def counted(weights: np.ndarray) -> Ranker:
+        return lambda support: support @ weights
+
     popular = np.bincount(train.item_index, minlength=train.n_items).astype(float)
     autoencoders = ((0.5, 200.0), (0.65, 700.0), (0.8, 2e3), (0.9, 5e3), (0.95, 1e4), (0.98, 3e4), (0.99, 1e5))
     return {
         "popularity": [lambda support: np.tile(popular, (len(support), 1))],
-        "EASE": [linear(EASE(l2)) for l2 in (200.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5)],
-        "autoencoder": [linear(DenoisingAutoencoder(*setting)) for setting in autoencoders],
+        "EASE": [
+            *(linear(EASE(l2)) for l2 in (200.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5)),
+            counted(strong_penalties(train, (np.inf,))[0]),
+        ],
+        "autoencoder": [
+            *(linear(DenoisingAutoencoder(*setting)) for setting in autoencoders),
+            *map(counted, strong_penalties(train)),
+        ],
         "ridge on text": [by_text(TextRecommender(l2=l2)) for l2 in (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)],
     }
+
+
+def strong_penalties(train: Dataset, offsets: Sequence[float] = (0.0, 30.0, 1000.0, np.inf)) -> list[np.ndarray]:
+    """Return limits of linear autoencoders as their penalty grows, up to a factor, (n_items, n_items) each.
+
+    With the Gram matrix G, B = (G + diag(L))^-1 G comes near diag(L)^-1 G where L is large. The denoising autoencoder
+    has L_j in proportion to c + G_jj, where c is l2 (1 - p) / p; for an infinite c, as for EASE, what is left is G.
+    """
+    seen = train.matrix()
+    gram = (seen.T @ seen).toarray().astype(np.float32)
+    popular = np.maximum(gram.diagonal(), 1e-9)[:, None]
+    return [gram if np.isinf(c) else gram / (c + popular) for c in offsets]
 
 
 def episode_rankers(train: Dataset, k: int, order: HistoryOrder) -> dict[str, list[Ranker]]:
@@ -172,14 +205,22 @@ def episode_rankers(train: Dataset, k: int, order: HistoryOrder) -> dict[str, li
 
         return ranker
 
-    def lifted(share: float, weights: np.ndarray) -> Ranker:
-        return lambda new: by_place + share * new @ weights
+    def lifted(a: float, weights: np.ndarray) -> Ranker:
+        def ranker(new: np.ndarray) -> np.ndarray:
+            near = new @ weights
+            spread = np.maximum(near.std(1, keepdims=True), 1e-9)
+            return (1 - a) * by_place / by_place.std() + a * near / spread
+
+        return ranker
 
     settings = [(weight, power) for weight in (0.3, 0.7, 1.0) for power in (0.0, 0.5, 1.0)]
     ways["neighbors, whole histories"] = [neighbors(*setting, whole) for setting in settings]
     ways["neighbors, later choices"] = [neighbors(*setting, query) for setting in settings]
-    encoders = [DenoisingAutoencoder(*setting).fit(train).weights_ for setting in ((0.65, 700.0), (0.9, 5e3))]
-    ways["popularity by place + autoencoder"] = [lifted(c, w) for w in encoders for c in (0.5, 1.0, 2.0, 4.0)]
+    settings_ = ((0.5, 200.0), (0.65, 700.0), (0.8, 2e3), (0.9, 5e3), (0.95, 1e4), (0.98, 3e4))
+    encoders = [DenoisingAutoencoder(*setting).fit(train).weights_ for setting in settings_]
+    encoders += strong_penalties(train, (0.0,))
+    shares = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
+    ways["popularity by place + autoencoder"] = [lifted(a, w) for w in encoders for a in shares]
     l2s = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
     ways["ridge over episodes"] = [EpisodeRidge(l2).fit(support, query).predict for l2 in l2s]
     return ways
@@ -188,7 +229,7 @@ def episode_rankers(train: Dataset, k: int, order: HistoryOrder) -> dict[str, li
 @newcomers.check
 def _newcomers_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]:
     data, order, k = load_movielens(), draw_order(rng), draw(rng, SHOTS)
-    found: dict[tuple[str, int, str], list[np.ndarray]] = {}
+    found: Found = {}
     task_ids = []
     for fold in range(5):
         train, valid, test = split_users(data, SHARES, seed=1, fold=fold)

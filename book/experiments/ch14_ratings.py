@@ -11,16 +11,27 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from book.experiments.ch12_maml import INNER, RULES, USED
+from book.experiments.ch12_maml import INNER, RULES, in_use, meta_learner
 from book.experiments.registry import Result, Row, draw, experiment
-from book.experiments.study import FINE_TUNING, L2, Study, contenders, draw_order, rules, trained_jointly
+from book.experiments.study import (
+    FINE_TUNED,
+    JOINT,
+    L2,
+    TWO_PENALTIES,
+    UNTRAINED,
+    Fold,
+    Study,
+    all_cores,
+    draw_order,
+    rules,
+)
 from llmrec_lite.data import Dataset, load_movielens
 from llmrec_lite.language.encoder import TextEncoder
-from llmrec_lite.meta.baselines import FACTORS, ORDERS, QUERY, SHARES, Predict, Tasks, adapting, each, ridge
+from llmrec_lite.meta.baselines import FACTORS, ORDERS, QUERY, SHARES, Predict, Tasks, each, ridge
 from llmrec_lite.meta.bayesian_mf import BayesianMF, learn_prior, posterior
 from llmrec_lite.meta.cold_start import ColdStartRecommender, gather_queries, predict_queries
 from llmrec_lite.meta.features import RatingNetwork, item_features
-from llmrec_lite.meta.learners import JointTraining
+from llmrec_lite.meta.learners import MetaLearner
 from llmrec_lite.meta.maml import MAML
 from llmrec_lite.meta.tasks import SHOTS, HistoryOrder, Task, age_bands, nested_tasks, split_users, user_tasks
 
@@ -109,31 +120,70 @@ def cold_start() -> dict[str, Any]:
     all K and both orders. All settings are chosen for each K on meta-validation users; intervals are over users, the
     mean of whose two errors is drawn.
 
-    MeLU is trained in four settings and used with 1, 5 or 10 steps; joint training has twelve as well.
+    Training is that of `meta_learning`, cross-fitted: MeLU, R2D2 and joint training have four trainings each, MeLU and
+    joint training eight ways of fine-tuning, R2D2 four likelihood weights.
 
     "second": the second deal alone. The form of the prior (eight factors, which features) was settled while looking at
-    folds of the first; the second has the same people with other teachers.
+    folds of the first; the second has the same people with other teachers. "needed": the ratings that reach the error
+    of joint training with 20, with intervals over users.
     """
-    data = load_movielens()
+    study = Study.joined(all_cores(_split, [deal for deal in range(2) for _ in range(5)], [*range(5), *range(5)]))
+    table = study.table("ridge on factors", TWO_PENALTIES, UNTRAINED, FINE_TUNED, "R2D2", "item mean")
+    second = study.table("ridge on factors", TWO_PENALTIES, FINE_TUNED, folds=slice(5, None))
+    return {"table": table, "second": second, "chosen": study.chosen, "needed": _needed(study)}
+
+
+NEEDING = ("ridge on factors", TWO_PENALTIES, "MeLU", "R2D2", "learned prior")
+
+
+def _needed(study: Study) -> list[dict[str, Any]]:
+    """Return how many ratings each way needs for the error of joint training with twenty, with a bootstrap interval.
+
+    Between two measured numbers of ratings a straight line in log K is drawn. Users are drawn anew; a draw in which a
+    way does not reach the error counts as more than 20.
+    """
+    shots, rows = np.array(SHOTS[1:]), []
+    for order in ORDERS:
+        goal = study.of_users(order, FINE_TUNED, 20)[0]
+        draws = np.random.default_rng(0).multinomial(len(goal), np.full(len(goal), 1 / len(goal)), 2000)
+        counts = np.vstack([np.ones(len(goal)), draws]) / len(goal)
+        for name in NEEDING:
+            errors = np.stack([study.of_users(order, name, int(k))[0] for k in shots])
+            found = np.array([reached(errors @ c, goal @ c, shots) for c in counts])
+            low, high = np.quantile(found[1:], (0.025, 0.975))
+            row = {"order": order, "model": name, "needed": float(found[0]), "low": float(low), "high": float(high)}
+            rows.append(row | {"not reached": float((found[1:] > shots[-1]).mean())})
+    return rows
+
+
+def reached(errors: np.ndarray, goal: float, shots: np.ndarray) -> float:
+    """Return at how many ratings the errors, (shots,), first fall to a goal; twice the most where they do not."""
+    enough = np.flatnonzero(errors <= goal)
+    if not len(enough):
+        return 2.0 * shots[-1]
+    last = enough[0]
+    before = max(last - 1, 0)
+    return float(np.exp(np.interp(goal, errors[[last, before]], np.log(shots[[last, before]]))))
+
+
+def _split(deal: int, number: int) -> Study:
+    data, study = load_movielens(), Study()
     vectors, people = TextEncoder().encode(data.items["text"].tolist()), person_features(data.users)
-    study = Study()
-    for deal, fold in tqdm([(deal, fold) for deal in range(2) for fold in range(5)], desc="folds"):
-        train, valid, test = split_users(data, SHARES, seed=deal, fold=fold)
-        seed = 5 * deal + fold
-        features = item_features(train, vectors, seed=seed)
-        joint = [trained_jointly(train, valid, features, seed, rate, 3) for rate in (3e-3, 1e-3)]
-        predictors = contenders(joint[0], JointTraining(RatingNetwork(features.shape[1], seed=seed)).initialize())
-        tuned = [adapting(one, *setting) for one in joint for setting in FINE_TUNING]
-        for order in ORDERS:
-            prior = _learned_prior(train, valid, test, order, seed)
-            melu = _melu(train, valid, features, people, order, seed)
-            ways = {name: predictors[name] for name in RULES} | {"joint training + fine-tuning": tuned}
-            ways["MeLU"] = [_with_person(adapting(one, steps=steps), people) for one in melu for steps in USED]
-            ways["learned prior"] = [prior]
-            study.judge(ways, valid, test, features, order, seed)
-    table = study.table("ridge on factors", "joint training + fine-tuning", "item mean")
-    second = study.table("ridge on factors", "joint training + fine-tuning", folds=slice(5, None))
-    return {"table": table, "second": second, "chosen": study.chosen}
+    train, valid, test = split_users(data, SHARES, seed=deal, fold=number)
+    fold = Fold.of(data, vectors, number, deal)
+    baselines = fold.contenders([fold.joint(setting) for setting in range(len(JOINT))])
+    for order in ORDERS:
+        heads = [_fit(meta_learner("R2D2", fold, setting), fold, order) for setting in range(4)]
+        melu = [_with_person(way, people) for way in in_use(_melu(fold, people, order))]
+        ways = {name: rules()[name] for name in RULES} | baselines | {"R2D2": in_use(heads), "MeLU": melu}
+        ways["learned prior"] = [_learned_prior(train, valid, test, order, fold.seed)]
+        study.judge(ways, valid, test, fold.features, order, fold.seed)
+    return study
+
+
+def _fit(learner: MetaLearner, fold: Fold, order: HistoryOrder) -> MetaLearner:
+    tasks = [task for k, some in fold.to_learn(order).items() if k for task in some]
+    return learner.meta_fit(tasks, fold.to_stop(order))
 
 
 def _learned_prior(train: Dataset, valid: Dataset, test: Dataset, order: HistoryOrder, seed: int) -> Predict:
@@ -149,10 +199,10 @@ def _cold_start_again(stored: Result, rng: np.random.Generator) -> Iterator[Row]
     vectors = TextEncoder().encode(data.items["text"].tolist())
     for fold in range(5):
         train, valid, test = split_users(data, SHARES, seed=1, fold=fold)
-        ways = {name: rules()[name] for name in ("item mean", "ridge on factors")}
+        ways = {name: rules()[name] for name in ("item mean", "ridge on factors", TWO_PENALTIES)}
         ways["learned prior"] = [_learned_prior(train, valid, test, order, 5 + fold)]
         study.judge(ways, valid, test, item_features(train, vectors, seed=5 + fold), order, 5 + fold)
-    rows = study.table("ridge on factors")
+    rows = study.table("ridge on factors", TWO_PENALTIES)
     yield Row.of(f"learned prior and rules, {order}, second deal", stored["second"], rows, "order", "model", "k")
 
 
@@ -251,16 +301,12 @@ def with_settings(model: ColdStartRecommender, settings: dict[int, tuple[float, 
     return predict
 
 
-def _melu(
-    train: Dataset, valid: Dataset, features: np.ndarray, people: np.ndarray, order: HistoryOrder, seed: int
-) -> list[PreferenceEstimator]:
+def _melu(fold: Fold, people: np.ndarray, order: HistoryOrder) -> list[MetaLearner]:
     """Train in the settings that chapter 12 gave its learners, by the same tasks, updates and looks."""
-    to_learn, to_stop = (
-        with_person([t for k in SHOTS[1:] for t in nested_tasks(part, SHOTS, QUERY, seed, order, features)[k]], people)
-        for part in (train, valid)
-    )
-    d = features.shape[1] + people.shape[1]
-    options: dict[str, Any] = {"steps": 300, "valid_every": 100, "seed": seed}
+    to_learn = with_person([task for k, some in fold.to_learn(order).items() if k for task in some], people)
+    to_stop = with_person(fold.to_stop(order), people)
+    d = fold.features.shape[1] + people.shape[1]
+    options: dict[str, Any] = {"steps": 200, "valid_every": 20, "seed": fold.seed}
     return [
         PreferenceEstimator(d, inner_lr=rate, inner_steps=steps, **options).meta_fit(to_learn, to_stop)
         for rate, steps in INNER

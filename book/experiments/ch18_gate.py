@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 from tqdm.auto import tqdm
 
+from book.experiments.ch14_lists import strong_penalties
 from book.experiments.ch17_facts import without_twins
 from book.experiments.ch18_fusion import CROWD, DRAWS, PENALTIES, SHARE_GRID, TEXT, Scores, choose_penalty, pair
 from book.experiments.registry import Result, Row, draw, experiment
@@ -32,6 +33,7 @@ from llmrec_lite.recommenders.base import BaseRecommender
 from llmrec_lite.stats import mean_interval
 
 CROWD_GRID = tuple(product((0.3, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98), (50.0, 200.0, 700.0, 2e3, 5e3, 1e4, 3e4)))
+LIMITS = (0.0, 30.0, 1000.0, np.inf)  # of a penalty that grows without end
 
 
 def _pooled(values: Mapping[tuple[Any, ...], list[np.ndarray]], keys: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -53,8 +55,9 @@ def fused_new_users() -> dict[str, Any]:
     """Find the share a of the text for people of whom K choices are known, on other people.
 
     Five folds of 60, 20 and 20 of 100 people. All settings are chosen for each K on the 20 of validation: strength of
-    the autoencoder and of the ridge on texts, a, and the three weights with popularity (here the share of the people
-    who chose a film after their first K). "fixed a" is that of K = 20 for all K.
+    the autoencoder (53 settings, with the limits of an infinite penalty) and of the ridge on texts, a, and the three
+    weights with popularity (here the share of the people who chose a film after their first K). "fixed a" is that of
+    K = 20 for all K.
     """
     return _shares_for_users(ORDERS)
 
@@ -67,7 +70,8 @@ def _shares_for_users(orders: Sequence[HistoryOrder]) -> dict[str, Any]:
     for fold in tqdm(range(5), desc="folds"):
         parts = split_users(data, SHARES, seed=0, fold=fold)
         maps: dict[str, list[np.ndarray]] = {
-            CROWD: [DenoisingAutoencoder(*setting).fit(parts[0]).weights_ for setting in CROWD_GRID],
+            CROWD: [DenoisingAutoencoder(*setting).fit(parts[0]).weights_ for setting in CROWD_GRID]
+            + strong_penalties(parts[0], LIMITS),
             TEXT: [_text_map(parts[0], l2) for l2 in PENALTIES],
         }
         for order in orders:
@@ -102,8 +106,12 @@ def _shares_for_users(orders: Sequence[HistoryOrder]) -> dict[str, Any]:
                     found.setdefault((order, k, name), []).append(one)
                 for a, one in zip(SHARE_GRID, grid[1], strict=True):
                     curves.setdefault((order, k, float(a)), []).append(one)
-                dropout, l2 = CROWD_GRID[best[CROWD]]
-                settings = {"dropout": dropout, "l2": l2, "l2 of text": PENALTIES[best[TEXT]]}
+                dropout, l2 = [*CROWD_GRID, *((1.0, c) for c in LIMITS)][best[CROWD]]
+                settings = {
+                    "dropout": dropout,
+                    "l2": l2 if np.isfinite(l2) else None,
+                    "l2 of text": PENALTIES[best[TEXT]],
+                }
                 choices.append({"order": order, "k": k, "fold": fold, "a": SHARE_GRID[place], **weights, **settings})
     table = _pooled(found, ("order", "k", "model"))
     for row in table:
@@ -147,6 +155,9 @@ class Switch(BaseRecommender):
     def _score(self, users: np.ndarray) -> np.ndarray:
         some, none = self.others.score_indices(users), self.without.score_indices(users)
         return np.where(self.n_seen_[users, None] > 0, some, none)
+
+
+SWITCH = "switch, popularity or no gate"
 
 
 @experiment
@@ -194,9 +205,11 @@ def _gated(draws: Iterable[int]) -> list[dict[str, Any]]:
                 name: evaluate(model, train, test, candidates=candidates, name=name) for name, model in models.items()
             }
             for name, report in reports.items():
-                lead = compare(report, reports["no gate"]).loc["ndcg"]
                 row = {"draw": number, "way": way, "model": name, "ndcg": report.mean["ndcg"], "l2": text.l2}
-                table.append(row | {f"{c} over no gate": lead[c] for c in ("difference", "low", "high")})
+                for rival in ("no gate", SWITCH):
+                    lead = compare(report, reports[rival]).loc["ndcg"]
+                    row |= {f"{c} over {rival}": lead[c] for c in ("difference", "low", "high")}
+                table.append(row)
     return table
 
 

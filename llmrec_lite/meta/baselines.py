@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from llmrec_lite.meta.closed_form import ClosedFormHead
 from llmrec_lite.meta.learners import MetaLearner, predict_batch
 from llmrec_lite.meta.tasks import HistoryOrder, Task, collate
 from llmrec_lite.stats import bootstrap_interval
@@ -35,11 +36,19 @@ def shrunk_bias(task: Task, damping: float) -> np.ndarray:
     return item_mean(task) + deviations.sum() / (len(deviations) + damping)
 
 
-def ridge(task: Task, l2: float, columns: slice = slice(1, None)) -> np.ndarray:
-    """Ridge regression of the user's deviations from the item means on a constant and some of the features."""
+def ridge(task: Task, l2: float, columns: slice = slice(1, None), bias_l2: float | None = None) -> np.ndarray:
+    """Ridge regression of the user's deviations from the item means on a constant and some of the features.
+
+    Args:
+        task: with features as inputs.
+        l2: penalty.
+        columns: of the features.
+        bias_l2: penalty of the constant; `l2` where None.
+    """
     if not len(task.support_y):
         return item_mean(task)
-    x, q = (np.c_[np.ones(len(part)), part[:, columns]] for part in (task.support_x, task.query_x))
+    scale = 1.0 if bias_l2 is None else (l2 / bias_l2) ** 0.5  # of a constant that has the penalty l2
+    x, q = (np.c_[np.full(len(part), scale), part[:, columns]] for part in (task.support_x, task.query_x))
     deviations = task.support_y - task.support_x[:, 0]
     return item_mean(task) + q @ x.T @ np.linalg.solve(x @ x.T + l2 * np.eye(len(x)), deviations)
 
@@ -52,6 +61,16 @@ def adapting(learner: MetaLearner, inner_lr: float | None = None, steps: int | N
         inner_lrs = inner_lr or learner.inner_lrs()
         batch = collate(tasks)
         return predict_batch(learner.model, learner.weights_, batch, inner_lrs, n, learner.adapted_params_).numpy()
+
+    return predict
+
+
+def solving(learner: ClosedFormHead, likelihood_weight: float) -> Predict:
+    """Solve for the head of a learner on each support, with a likelihood weight."""
+
+    def predict(tasks: Tasks) -> np.ndarray:
+        learner.likelihood_weight = likelihood_weight
+        return learner.predict_queries(collate(tasks)).numpy()
 
     return predict
 

@@ -324,14 +324,15 @@ class MetaLearner(BaseEstimator, ABC):
 
         return predict
 
+    def predict_queries(self, batch: Batch) -> Tensor:
+        """Predictions for each task's query, (tasks, q), after adapting to its support, without a graph."""
+        self._check_fitted()
+        return predict_batch(self.model, self.weights_, batch, self.inner_lrs(), self.inner_steps, self.adapted_params_)
+
     def query_loss(self, tasks: Sequence[Task]) -> float:
         """Mean over tasks of the squared error on queries after adapting, else DivergedError."""
-        self._check_fitted()
         batch = collate(tasks)
-        predictions = predict_batch(
-            self.model, self.weights_, batch, self.inner_lrs(), self.inner_steps, self.adapted_params_
-        )
-        loss = masked_mse(predictions, batch.query_y, batch.query_mask).mean().item()
+        loss = masked_mse(self.predict_queries(batch), batch.query_y, batch.query_mask).mean().item()
         if not isfinite(loss):
             raise DivergedError(f"adapting to some tasks diverged; take an inner_lr below {self.inner_lr}")
         return loss

@@ -108,22 +108,26 @@ def nested_tasks(
     seed: int = 0,
     order: HistoryOrder = "time",
     features: np.ndarray | None = None,
+    min_query: int | None = None,
 ) -> dict[int, list[Task]]:
     """Tasks of the same users for each length of support, with the same queries.
 
     A query is drawn from the ratings after the longest support, whatever the support and the order. Supports are the
     first ratings, or any but those of the query; a longer one begins with a shorter one. Users with too few ratings for
-    the longest support and a query are left out. Order and features are those of `user_tasks`.
+    the longest support and a query of `min_query` (or `query`, where it is None) are left out; with more, a query has
+    `query` at most. Order and features are those of `user_tasks`.
     """
     if order not in ("time", "random"):
         raise SettingError(f'order must be "time" or "random", not {order!r}')
     if not supports or min(supports) < 0 or query < 1:
         raise SettingError(f"need supports of at least 0 and query >= 1, got {tuple(supports)} and query={query}")
     _fits(dataset, features)
-    most = max(supports)
+    most, least = max(supports), query if min_query is None else min_query
+    if not 1 <= least <= query:
+        raise SettingError(f"min_query={min_query} must lie between 1 and query={query}")
     tasks: dict[int, list[Task]] = {k: [] for k in supports}
     for user, rows in rows_of_users(dataset):
-        if len(rows) < most + query:
+        if len(rows) < most + least:
             continue
         rng = np.random.default_rng(random_seed(seed, user))
         query_rows = rng.permutation(rows[most:])[:query]
@@ -131,7 +135,7 @@ def nested_tasks(
         for k in supports:
             tasks[k].append(_of_rows(dataset, support_rows[:k], query_rows, user, features))
     if not tasks[most]:
-        raise SettingError(f"no user has the {most + query} ratings that the longest support and a query take")
+        raise SettingError(f"no user has the {most + least} ratings that the longest support and a query take")
     return tasks
 
 

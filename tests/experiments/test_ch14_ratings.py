@@ -18,6 +18,7 @@ from book.experiments.ch14_ratings import (
     by_item_index,
     prior_on_factors,
     ratings_of,
+    reached,
     task_index,
     with_offset,
     with_settings,
@@ -202,3 +203,11 @@ def test_rules_for_lists_by_hand():
     lifted = [ranker(new) - query.mean(0) for ranker in ways["popularity by place + autoencoder"][:2]]
     np.testing.assert_allclose(lifted[1], 2 * lifted[0], atol=1e-5)
     assert list(episode_rankers(data, 0, "time")) == ["popularity by place"]
+
+
+def test_ratings_needed_by_hand():
+    shots = np.array([1, 3, 10])
+    assert reached(np.array([0.9, 0.8, 0.5]), 0.8, shots) == pytest.approx(3)
+    assert reached(np.array([0.9, 0.7, 0.5]), 0.8, shots) == pytest.approx(3**0.5)  # half of the way in log K
+    assert reached(np.array([0.7, 0.6, 0.5]), 0.8, shots) == pytest.approx(1)
+    assert reached(np.array([0.9, 0.9, 0.9]), 0.8, shots) == 20

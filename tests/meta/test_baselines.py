@@ -11,10 +11,12 @@ from llmrec_lite.meta.baselines import (
     paired_interval,
     ridge,
     shrunk_bias,
+    solving,
     squared_and_absolute_errors,
     user_errors,
     user_rmse,
 )
+from llmrec_lite.meta.closed_form import R2D2
 from llmrec_lite.meta.features import RatingNetwork
 from llmrec_lite.meta.learners import JointTraining
 from llmrec_lite.meta.maml import MAML
@@ -52,6 +54,24 @@ def test_ridge_is_that_of_scikit_learn():
     np.testing.assert_allclose(
         some, one.query_x[:, 0] + fitted.predict(np.c_[np.ones(2), one.query_x[:, 2:4]]), rtol=1e-4
     )
+
+
+def test_a_bias_with_a_penalty_of_its_own():
+    one = task(k=9)
+    x, q = np.c_[np.ones(9), one.support_x[:, 1:]].astype(float), np.c_[np.ones(2), one.query_x[:, 1:]]
+    penalties = np.diag([0.5, *[2.5] * 5])
+    w = np.linalg.solve(x.T @ x + penalties, x.T @ (one.support_y - one.support_x[:, 0]))
+    np.testing.assert_allclose(ridge(one, 2.5, bias_l2=0.5), one.query_x[:, 0] + q @ w, rtol=1e-4)
+    np.testing.assert_allclose(ridge(one, 2.5, bias_l2=2.5), ridge(one, 2.5))
+
+
+def test_a_closed_form_answers_with_a_likelihood_weight():
+    tasks = [task(seed=i) for i in range(3)]
+    learner = R2D2(RatingNetwork(6, (4,)), 2.0).initialize()
+    for weight in (0.25, 1.0):
+        found = solving(learner, weight)(tasks)
+        learner.likelihood_weight = weight
+        np.testing.assert_allclose(found, [learner.adapt(t)(t.query_x) for t in tasks], rtol=1e-4)
 
 
 def test_an_empty_support_gives_the_item_mean():

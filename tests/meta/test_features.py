@@ -7,7 +7,7 @@ import torch
 
 from llmrec_lite.data import Dataset
 from llmrec_lite.errors import SettingError
-from llmrec_lite.meta.features import RatingNetwork, item_features
+from llmrec_lite.meta.features import RatingNetwork, cross_fitted_features, item_features
 from llmrec_lite.recommenders import ItemMean
 
 
@@ -40,6 +40,42 @@ def test_blocks_can_be_left_out_and_seeds_repeat(data):
     three = np.random.default_rng(2).normal(size=(10, 3))
     assert item_features(data, three, factors=0, text=9).shape == (10, 5 + 3)  # there are no more directions
     assert item_features(data, three, factors=0, text=0).shape == (10, 5)
+
+
+def test_cross_fitted_features_of_a_user_contain_no_rating_of_theirs(data):
+    vectors = np.random.default_rng(1).normal(size=(10, 7))
+    whole, parts = cross_fitted_features(data, vectors, folds=3, factors=2, text=3)
+    np.testing.assert_array_equal(whole, item_features(data, vectors, factors=2, text=3))
+    users = np.concatenate([np.unique(own.user_index) for own, _ in parts])
+    assert sorted(users) == list(range(15))
+    own, table = parts[0]
+    changed = data.interactions.copy()
+    mine = np.isin(data.user_index, np.unique(own.user_index))
+    changed.loc[mine, "rating"] = 6 - changed.loc[mine, "rating"]
+    again = cross_fitted_features(data.with_interactions(changed), vectors, folds=3, factors=2, text=3)[1]
+    np.testing.assert_array_equal(again[0][1][:, :2], table[:, :2])  # mean and number of ratings
+    # The factors of a fold are rotated to axes that all users' ratings make, and nothing else of these is in them.
+    one, two = (t[:, 5:7].astype(float) for t in (table, again[0][1]))
+    np.testing.assert_allclose(one @ one.T, two @ two.T, atol=1e-4)
+    assert not np.allclose(again[1][1][:, 0], parts[1][1][:, 0])  # the other folds see the change
+
+
+def test_factors_of_a_fold_have_the_axes_of_all_users():
+    rng = np.random.default_rng(0)
+    users, items = rng.normal(size=(120, 2)) * (1.5, 0.7), rng.normal(size=(30, 2))
+    log = pd.DataFrame([(u, i) for u in range(120) for i in range(30)], columns=["user_id", "item_id"])
+    stars = 3 + users[log["user_id"]] @ np.eye(2) * items[log["item_id"]]
+    data = Dataset.from_frames(log.assign(rating=stars.sum(1)), pd.DataFrame({"item_id": range(30), "genres": "A"}))
+    whole, parts = cross_fitted_features(data, folds=2, factors=2)
+    for _, table in parts:
+        cosines = (table[:, -2:] * whole[:, -2:]).sum(0) / np.linalg.norm(table[:, -2:], axis=0)
+        assert (cosines / np.linalg.norm(whole[:, -2:], axis=0) > 0.95).all()
+
+
+@pytest.mark.parametrize("folds", [1, 16])
+def test_cross_fitting_needs_users_for_each_fold(data, folds):
+    with pytest.raises(SettingError, match=f"folds={folds}"):
+        cross_fitted_features(data, folds=folds)
 
 
 def test_only_the_users_that_were_given_are_told(data):

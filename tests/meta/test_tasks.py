@@ -214,6 +214,18 @@ def test_both_orders_have_the_same_queries_and_other_supports(data):
     assert any(a.query_x.tolist() != b.query_x.tolist() for a, b in zip(first, again, strict=True))
 
 
+def test_queries_may_differ_in_size(data):
+    sizes = np.bincount(data.user_index)
+    some = nested_tasks(data, (0, 2), 100, min_query=3)
+    for tasks in some.values():
+        assert [len(t.query_y) for t in tasks] == [n - 2 for n in sizes if n >= 5]
+    capped = nested_tasks(data, (2,), 4, min_query=3)[2]
+    assert [len(t.query_y) for t in capped] == [min(n - 2, 4) for n in sizes if n >= 5]
+    for wrong in (0, 5):
+        with pytest.raises(SettingError, match=f"min_query={wrong}"):
+            nested_tasks(data, (2,), 4, min_query=wrong)
+
+
 def test_supports_that_cannot_be_are_named(data):
     with pytest.raises(SettingError, match="43"):
         nested_tasks(data, (40,), 3)
