@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from book.experiments.ch14_lists import Histories, episode_rankers
+from book.experiments.ch14_lists import Histories, episode_rankers, strong_penalties
 from book.experiments.ch14_questions import (
     GROUP_WEIGHTS,
     SUPPORTS,
@@ -28,6 +28,7 @@ from llmrec_lite.data import Dataset
 from llmrec_lite.meta.baselines import QUERY
 from llmrec_lite.meta.tasks import SHOTS, Task, nested_tasks
 from llmrec_lite.meta.user_attention import split_histories
+from llmrec_lite.recommenders import EASE, DenoisingAutoencoder
 
 
 def log(n=6, k=32, items=50, seed=0):
@@ -200,8 +201,10 @@ def test_rules_for_lists_by_hand():
         np.testing.assert_allclose(ranker(new), wanted, rtol=1e-5)
     only = ways["neighbors, whole histories"][6](new)
     np.testing.assert_allclose(only, shared @ (support + query) / shared.sum(), rtol=1e-5)
-    lifted = [ranker(new) - query.mean(0) for ranker in ways["popularity by place + autoencoder"][:2]]
-    np.testing.assert_allclose(lifted[1], 2 * lifted[0], atol=1e-5)
+    first, *_, last = [ranker(new) for ranker in ways["popularity by place + autoencoder"][:8]]
+    np.testing.assert_allclose(first, np.tile(query.mean(0) / query.mean(0).std(), (len(new), 1)), rtol=1e-5)
+    near = new @ DenoisingAutoencoder(0.5, 200.0).fit(data).weights_
+    np.testing.assert_allclose(last, near / near.std(1, keepdims=True), rtol=1e-4)
     assert list(episode_rankers(data, 0, "time")) == ["popularity by place"]
 
 
@@ -211,3 +214,15 @@ def test_ratings_needed_by_hand():
     assert reached(np.array([0.9, 0.7, 0.5]), 0.8, shots) == pytest.approx(3**0.5)  # half of the way in log K
     assert reached(np.array([0.7, 0.6, 0.5]), 0.8, shots) == pytest.approx(1)
     assert reached(np.array([0.9, 0.9, 0.9]), 0.8, shots) == 20
+
+
+def test_strong_penalties_are_limits_of_the_autoencoders():
+    data = log(40)
+    mine, free, counts = strong_penalties(data, (0.0, 30.0, np.inf))
+    strong = DenoisingAutoencoder(1 - 1e-7, 1e-3).fit(data).weights_
+    np.testing.assert_allclose(strong / strong.max(), mine / mine.max(), atol=1e-3)
+    strong = DenoisingAutoencoder(1 - 1e-4, 30 * 1e4).fit(data).weights_  # c = l2 (1 - p) / p, nearly 30
+    np.testing.assert_allclose(strong / strong.max(), free / free.max(), atol=1e-2)
+    ease = EASE(1e7).fit(data).weights_
+    off = ~np.eye(len(counts), dtype=bool)
+    np.testing.assert_allclose(ease[off] / ease[off].max(), counts[off] / counts[off].max(), atol=1e-3)
