@@ -103,11 +103,26 @@ class SessionAutoencoder(DenoisingAutoencoder):
             root = np.sqrt(user_weights(np.diff(users.indptr), self.user_exponent))
             users = sparse.csr_array(sparse.diags_array(root) @ users)
         kinds = [(users, 1.0)]
-        if self.session_weight and train.has_timestamps:
+        if self._has_sessions(train):
             kinds += [(session_matrix(train, pause), self.session_weight) for pause in self.pauses]
-        if self.fact_weight and self.facts is not None and self.facts.nnz:
+        if self.facts is not None and self._has_facts():
             kinds.append((self.facts.T.tocsr(), self.fact_weight))
         return kinds
+
+    def _has_sessions(self, train: Dataset) -> bool:
+        return bool(self.session_weight and len(self.pauses) and train.has_timestamps)
+
+    def _has_facts(self) -> bool:
+        return bool(self.fact_weight and self.facts is not None and self.facts.nnz)
+
+    def row_kinds(self) -> list[str]:
+        """Kinds of rows that were fitted: users always, sessions and facts where data and settings have them.
+
+        Raises:
+            NotFittedError: before `fit`.
+        """
+        held = {"users": True, "sessions": self._has_sessions(self._fitted()), "facts": self._has_facts()}
+        return [kind for kind, is_held in held.items() if is_held]
 
     def limits(self) -> list[str]:
         """What the data did not allow, a sentence each."""

@@ -144,11 +144,16 @@ class Part:
 
     Attributes:
         make: makes the recommender, not fitted yet; None where the data or the settings do not allow it.
-        reason: why an item is recommended, with {items} for the seen items that contribute most.
+        reason: why an item is recommended, with {items} for the seen items that contribute most; a function of the
+            fitted part and what is known of the items where the words depend on them.
     """
 
     make: Callable[[LLMAConfig, Dataset, ItemKnowledge], FoldInRecommender | None]
-    reason: str
+    reason: str | Callable[[FoldInRecommender, ItemKnowledge], str]
+
+    def reason_of(self, fitted: FoldInRecommender, knowledge: ItemKnowledge) -> str:
+        """Reason that names only what the fitted part has learned from, with {items} in it."""
+        return self.reason if isinstance(self.reason, str) else self.reason(fitted, knowledge)
 
 
 def _factors(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> FoldInRecommender:
@@ -179,10 +184,23 @@ def _text(config: LLMAConfig, train: Dataset, knowledge: ItemKnowledge) -> FoldI
     return TextRecommender(ConcatEncoder([CachedEncoder(texts, vectors, knowledge.read), facts]), l2=config.text_l2)
 
 
+def _autoencoder_reason(fitted: FoldInRecommender, knowledge: ItemKnowledge) -> str:
+    *others, last = fitted.row_kinds() if isinstance(fitted, SessionAutoencoder) else ["users"]
+    return f"it goes with {{items}}, by shared {', '.join(others)}{' or ' if others else ''}{last}"
+
+
+def _text_reason(fitted: FoldInRecommender, knowledge: ItemKnowledge) -> str:
+    if knowledge.text_vectors is None:
+        return "its facts are like those of {items}"
+    if not knowledge.fact_vectors.any():
+        return "its text is like that of {items}"
+    return "its text and facts are like those of {items}"
+
+
 PARTS: dict[str, Part] = {
     "factors": Part(_factors, "users who chose {items} tend to choose it too"),
-    "autoencoder": Part(_autoencoder, "it goes with {items}, by shared users, sessions or facts"),
-    "text": Part(_text, "its text and facts are like those of {items}"),
+    "autoencoder": Part(_autoencoder, _autoencoder_reason),
+    "text": Part(_text, _text_reason),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from llmrec_lite.llma.cold_start import ColdStartFusion
-from llmrec_lite.llma.config import PARTS
+from llmrec_lite.llma.config import PARTS, ItemKnowledge
 from llmrec_lite.llma.fusion import FusedRecommender
 from llmrec_lite.recommenders.base import FoldInRecommender
 
@@ -18,6 +18,7 @@ class Explained(Protocol):
     """What an explanation reads of a fitted LLMA."""
 
     parts_: dict[str, FoldInRecommender]
+    knowledge_: ItemKnowledge
     fused_: FusedRecommender
     cold_start_: ColdStartFusion
     n_interactions_: np.ndarray
@@ -86,7 +87,10 @@ def reasons(
         one = np.ones((len(items), 1))
         shares = {COLD_START_REASON: leave_one_out(model, items, seen) if len(seen) > 1 else one}
     else:
-        shares = {PARTS[name].reason: found for name, found in contributions(model, items, seen).items()}
+        shares = {
+            PARTS[name].reason_of(model.parts_[name], model.knowledge_): found
+            for name, found in contributions(model, items, seen).items()
+        }
     total = sum(shares.values(), np.zeros((len(items), len(seen))))
     sentences = []
     for row in range(len(items)):

@@ -112,6 +112,22 @@ def test_without_times_it_is_the_autoencoder_of_facts_and_says_so(larger, facts)
     assert len(clone(ours).set_params(facts=None).fit(timeless).limits()) == 2
 
 
+def test_the_kinds_of_rows_are_those_that_were_fitted(larger, facts):
+    timeless = larger.with_interactions(larger.interactions.assign(timestamp=7))
+    model = SessionAutoencoder(facts, (60,), 5.0, 30.0, dropout=0.4, l2=20.0)
+    for settings, data, kinds in (
+        ({}, larger, ["users", "sessions", "facts"]),
+        ({}, timeless, ["users", "facts"]),
+        ({"facts": None}, larger, ["users", "sessions"]),
+        ({"session_weight": 0.0}, larger, ["users", "facts"]),
+        ({"pauses": ()}, larger, ["users", "facts"]),
+        ({"fact_weight": 0.0}, timeless, ["users"]),
+    ):
+        fitted = clone(model).set_params(**settings).fit(data)
+        assert fitted.row_kinds() == kinds
+        assert len(fitted.weighted_rows(data)) == len(kinds)
+
+
 def test_scores_need_no_training(larger, facts):
     model = SessionAutoencoder(facts).fit(larger)
     own = larger.interactions[larger.user_index == 3]

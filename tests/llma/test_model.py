@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -134,6 +135,29 @@ def test_reasons_name_what_was_met(fitted, world):
         assert reason.endswith(".")
 
 
+@pytest.mark.parametrize("has_times", [True, False])
+@pytest.mark.parametrize("has_facts", [True, False])
+def test_a_reason_of_the_autoencoder_names_only_what_the_data_have(world, small, tmp_path, has_times, has_facts):
+    data = world if has_times else world.with_interactions(world.interactions.assign(timestamp=0))
+    facts = sparse.csr_array(np.repeat(np.eye(4), 21, axis=0)) if has_facts else None
+    model = LLMA(replace(small, parts=("autoencoder",), encoder=None), facts=facts).fit(data)
+    reasons = model.recommend_for("u2", k=5)["reason"]
+    for kind, is_held in {"users": True, "sessions": has_times, "facts": has_facts}.items():
+        assert reasons.str.contains(kind).tolist() == [is_held] * 5
+    again = LLMA.load(model.save(tmp_path / "model"))
+    assert again.recommend_for("u2", k=5)["reason"].tolist() == reasons.tolist()
+
+
+@pytest.mark.parametrize(("has_text", "has_facts"), [(True, True), (True, False), (False, True)])
+def test_a_reason_of_the_text_names_only_what_was_read(world, reads_kinds, small, has_text, has_facts):
+    facts = sparse.csr_array(np.repeat(np.eye(4), 21, axis=0)) if has_facts else None
+    encoder = reads_kinds() if has_text else None
+    model = LLMA(replace(small, parts=("text",), encoder=None), facts=facts, encoder=encoder).fit(world)
+    reasons = model.recommend_for("u2", k=5)["reason"]
+    assert reasons.str.contains("text").tolist() == [has_text] * 5
+    assert reasons.str.contains("facts").tolist() == [has_facts] * 5
+
+
 def test_reasons_are_what_moves_the_score(fitted, world):
     """Without the two items that a reason names, the score falls more than without two others."""
     user = world.users_to_index(["u6"])
@@ -220,7 +244,6 @@ def test_a_long_catalog_has_an_autoencoder_of_low_rank(world, reads_kinds, small
 
 
 def test_facts_must_fit(world, reads_kinds, small):
-    from scipy import sparse
 
     with pytest.raises(SettingError, match="3"):
         LLMA(small, facts=sparse.csr_array(np.eye(3)), encoder=reads_kinds()).fit(world)
