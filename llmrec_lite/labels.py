@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.transforms import Bbox, ScaledTranslation, blended_transform_factory
+from matplotlib.transforms import Bbox, BboxBase, ScaledTranslation, blended_transform_factory
 
 from llmrec_lite.pictures import all_axes, overlap, seen, seen_texts
 
@@ -112,7 +112,8 @@ def move_legends(fig: Figure) -> None:
     for legend in list(fig.legends):
         box = legend.get_window_extent()
         if box.width > fig.bbox.width - MARGIN:
-            handles, names = legend.legend_handles, [text.get_text() for text in legend.get_texts()]
+            handles: list[Any] = list(legend.legend_handles)
+            names = [text.get_text() for text in legend.get_texts()]
             legend.remove()
             for columns in range(len(names), 0, -1):
                 new = fig.legend(handles, names, loc="outside lower center", ncols=columns, **_dense())
@@ -128,7 +129,7 @@ def _dense() -> dict[str, Any]:
     return {"fontsize": 9, "handlelength": 1.3, "columnspacing": 1.0, "handletextpad": 0.5, "labelspacing": 0.35}
 
 
-def _holds(outer: Bbox, inner: Bbox) -> bool:
+def _holds(outer: BboxBase, inner: BboxBase) -> bool:
     return bool(
         inner.x0 >= outer.x0 - 1 and inner.x1 <= outer.x1 + 1 and inner.y0 >= outer.y0 - 1 and inner.y1 <= outer.y1 + 1
     )
@@ -170,38 +171,39 @@ def move_labels(fig: Figure, before: Mapping[int, int]) -> None:
                     text.set_in_layout(False)
             fig.draw_without_rendering()
         points = ink(ax)
-        bad = [text for text in mine if _cost(fig, text, points) > FREE]
-        lost = [text for text in bad if not _move(fig, text, points)]
-        failed = [text for text in lost if _cost(fig, text, points) > before.get(id(text), 0) + FREE]
+        boxes = {id(text): box for text, box in seen_texts(fig)}
+        bad = [text for text in mine if _cost(fig, text, points, boxes) > FREE]
+        lost = [text for text in bad if not _move(fig, text, points, boxes)]
+        failed = [text for text in lost if _cost(fig, text, points, boxes) > before.get(id(text), 0) + FREE]
         if failed:
             _as_legend(fig, ax, mine)
 
 
-def _cost(fig: Figure, text: Text, points: np.ndarray) -> float:
-    """Points of lines below a label, and 100 for each text that it touches, or an edge that it crosses."""
+def _cost(fig: Figure, text: Text, points: np.ndarray, boxes: Mapping[int, Bbox]) -> float:
+    """Points of lines below a label, and 100 for each text of `boxes` that it touches, or an edge that it crosses."""
     box = Text.get_window_extent(text)
-    others = [other for one, other in seen_texts(fig) if one is not text]
-    touched = sum(overlap(box.padded(MARGIN, 0), other) for other in others)
+    touched = sum(overlap(box.padded(MARGIN, 0), other) for one, other in boxes.items() if one != id(text))
     canvas = Bbox.from_extents(MARGIN, fig.bbox.y0, fig.bbox.x1 - 1, fig.bbox.y1)
     return _inside(points, box) + 100.0 * (touched + (not _holds(canvas, box)))
 
 
-def _move(fig: Figure, text: Text, points: np.ndarray) -> bool:
-    """Whether a place without fault was found near a label's own, at best in the same number of lines."""
-    transform, old = text.get_transform(), np.array(text.get_position(), dtype=float)
+def _move(fig: Figure, text: Text, points: np.ndarray, boxes: dict[int, Bbox]) -> bool:
+    """Whether a place without fault was found near a label's own; `boxes` then have it there."""
+    transform, old = text.get_transform(), text.get_position()
     try:
         start = transform.transform(old)
     except (TypeError, ValueError):
         return False
     box = Text.get_window_extent(text)
     inward = [min(0.0, fig.bbox.x1 - MARGIN - box.x1), max(0.0, MARGIN - box.x0)]
-    line = text.get_fontsize() * fig.dpi / 72
+    line = float(text.get_fontsize()) * fig.dpi / 72
     across = {0.0, *inward, *(sign * share * box.width for sign in (-1, 1) for share in (0.25, 0.5, 0.75, 1.0))}
     down = [sign * share * line for sign in (-1, 1) for share in (0.0, 0.4, 0.8, 1.2, 1.6, 2.0)]
     tries = sorted(product(across, down), key=lambda shift: abs(shift[0]) * 0.7 + abs(shift[1]))
     for shift in tries:
-        text.set_position(transform.inverted().transform(start + np.array(shift)))
-        if _cost(fig, text, points) == 0:
+        text.set_position(tuple(transform.inverted().transform(start + np.array(shift))))
+        if _cost(fig, text, points, boxes) == 0:
+            boxes[id(text)] = Text.get_window_extent(text)
             text.set_in_layout(False)
             return True
     text.set_position(old)

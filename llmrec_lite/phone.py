@@ -11,7 +11,7 @@ import textwrap
 import warnings
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axis import Axis
@@ -28,7 +28,7 @@ WIDTH = 3.6  # inches; at 323 pixels of a phone, 10 pt are then 12 pixels
 SMALLEST = 9.0  # points: 11 pixels on a phone
 NAMES = 0.42  # share of the width that names of rows may take
 MARGIN = 4.0  # pixels
-NUMBER = re.compile(r"[-+\u2212]?[$\d.,%{}^\\a-z\u2212+-]*\d[$\d.,%{}^\\a-z\u2212+-]*[%kM]?", re.I)
+NUMBER = re.compile(r"[-+\u2212]?\d[\d.,e+\u2212-]*[%kM]?")
 
 
 def narrow(fig: Figure, width: float = WIDTH) -> bool:
@@ -138,7 +138,8 @@ def _crowded(texts: Sequence[Text], room: float = MARGIN) -> bool:
 
 
 def _are_numbers(texts: Sequence[Text]) -> bool:
-    return all(NUMBER.fullmatch(text.get_text().strip()) for text in texts)
+    bare = [re.sub(r"\\[a-z]+|[${}^\s]", "", text.get_text()) for text in texts]  # without the signs of a formula
+    return all(NUMBER.fullmatch(text) for text in bare)
 
 
 def break_names(fig: Figure) -> None:
@@ -241,8 +242,10 @@ def break_long_texts(fig: Figure) -> None:
         for text in _titles(ax, "left")
     )
     for ax in fig.axes:
+        panel = ax.get_tightbbox()
         for title in _titles(ax, "left") if shift else ():
-            title.set_transform(blended_transform_factory(fig.transFigure, ax.transAxes) + ax.titleOffsetTrans)
+            edge: Any = blended_transform_factory(fig.transFigure, ax.transAxes)
+            title.set_transform(edge + cast("Any", ax).titleOffsetTrans)
             title.set_x(MARGIN / canvas)
         for title in _titles(ax, "left", "center", "right"):
             title.set_text(broken(title, canvas - 2 * MARGIN))
@@ -253,7 +256,7 @@ def break_long_texts(fig: Figure) -> None:
             name.set(x=1.0, horizontalalignment="right")
             name.set_text(broken(name, ax.bbox.x1 - MARGIN))
         side = ax.yaxis.label
-        if seen(side) and Text.get_window_extent(side).height > ax.get_tightbbox().height:
+        if seen(side) and panel is not None and Text.get_window_extent(side).height > panel.height:
             side.set_rotation(0)
             lines = broken(side, max(ax.bbox.height, 60.0))
             side.set(rotation=90, text=lines)

@@ -48,7 +48,7 @@ def test_show_gives_a_drawing_with_description_and_caption_and_closes_it(shown):
 
 
 def test_a_wide_figure_is_drawn_for_the_phone_too(shown):
-    for names in (["a", "b"], ["donaudampfschifffahrt" * 2] * 40):
+    for names in (["a", "b"], ["a name that is as long as the panel is wide"] * 20):
         fig, ax = plt.subplots(figsize=(7.2, 3))
         ax.plot([1, 2])
         for name in names:
