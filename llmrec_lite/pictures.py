@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import textwrap
-import warnings
 from itertools import combinations
 from typing import Any
 
@@ -19,7 +17,6 @@ from matplotlib.artist import Artist
 from matplotlib.axis import Axis
 from matplotlib.collections import Collection
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -40,7 +37,6 @@ VARIABLES = {
 }
 ROOT = "width:100%;height:auto;fill:currentColor;font-family:var(--book-sans,sans-serif);stroke-linejoin:round"
 MAX_MARKS = 1500
-NARROW = 3.6  # inches; at 323 pixels of a phone, 10 pt are then 12 pixels
 
 
 class FigureWarning(UserWarning):
@@ -50,42 +46,45 @@ class FigureWarning(UserWarning):
 # ---- texts that cannot be read ----
 
 
-def _tick_labels(axis: Axis) -> list[Text]:
+def tick_labels(axis: Axis) -> list[Text]:
     """Labels of the ticks that are drawn: those within the limits of the axis."""
     low, high = sorted(axis.get_view_interval())
     slack = 1e-9 * max(abs(low), abs(high))
     ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
     drawn = [tick for tick in ticks if low - slack <= tick.get_loc() <= high + slack]
-    return [label for tick in drawn for label in (tick.label1, tick.label2) if _seen(label)]
+    return [label for tick in drawn for label in (tick.label1, tick.label2) if seen(label)]
 
 
-def _seen(text: Text) -> bool:
+def seen(text: Text) -> bool:
+    """Whether a text has letters and is visible."""
     return text.get_visible() and bool(text.get_text().strip())
 
 
-def _axes(fig: Figure) -> list[Any]:
+def all_axes(fig: Figure) -> list[Any]:
+    """Visible axes of a figure, those inside of others too."""
     inner = [child for ax in fig.axes for child in ax.child_axes]
     return [ax for ax in (*fig.axes, *inner) if ax.get_visible()]
 
 
-def _texts(fig: Figure) -> list[tuple[Text, Bbox]]:
+def seen_texts(fig: Figure) -> list[tuple[Text, Bbox]]:
     """All texts of a drawn figure with their boxes in pixels, those of undrawn ticks and hidden axes left out."""
     drawn, undrawn = [], set()
-    for ax in _axes(fig):
+    for ax in all_axes(fig):
         for axis in (ax.xaxis, ax.yaxis):
             if ax.axison and axis.get_visible():
-                drawn += _tick_labels(axis)
+                drawn += tick_labels(axis)
             undrawn |= {id(text) for text in axis.findobj(Text)} - (
                 {id(axis.label)} if ax.axison and axis.get_visible() else set()
             )
     hidden = {id(text) for ax in fig.axes if not ax.get_visible() for text in ax.findobj(Text)}
-    drawn += [text for text in fig.findobj(Text) if id(text) not in undrawn | hidden and _seen(text)]
+    drawn += [text for text in fig.findobj(Text) if id(text) not in undrawn | hidden and seen(text)]
     unique = {id(text): text for text in drawn}.values()
     # the box of an annotation would include its arrow, which may leave the canvas
     return [(text, Text.get_window_extent(text)) for text in unique]
 
 
-def _overlap(one: Bbox, other: Bbox, slack: float = 1.0) -> bool:
+def overlap(one: Bbox, other: Bbox, slack: float = 1.0) -> bool:
+    """Whether two boxes share more than a seam of `slack` pixels."""
     width = min(one.x1, other.x1) - max(one.x0, other.x0)
     height = min(one.y1, other.y1) - max(one.y0, other.y0)
     return width > slack and height > slack
@@ -99,14 +98,14 @@ def text_faults(fig: Figure, strict: bool = False) -> list[str]:
         strict: also texts of any kind that lie over each other; on purpose some do.
     """
     fig.canvas.draw()
-    canvas, texts = fig.bbox, _texts(fig)
+    canvas, texts = fig.bbox, seen_texts(fig)
     found = [
         f"cut off by the canvas: {text.get_text()!r}"
         for text, box in texts
         if box.x0 < canvas.x0 - 1 or box.y0 < canvas.y0 - 1 or box.x1 > canvas.x1 + 1 or box.y1 > canvas.y1 + 1
     ]
     boxes = {id(text): box for text, box in texts}
-    groups = [_tick_labels(axis) for ax in _axes(fig) for axis in (ax.xaxis, ax.yaxis)]
+    groups = [tick_labels(axis) for ax in all_axes(fig) for axis in (ax.xaxis, ax.yaxis)]
     if strict:
         groups = [[text for text, _ in texts]]
     for group in groups:
@@ -114,63 +113,9 @@ def text_faults(fig: Figure, strict: bool = False) -> list[str]:
         found += [
             f"printed over each other: {one.get_text()!r} and {other.get_text()!r}"
             for one, other in combinations(upright, 2)
-            if _overlap(boxes[id(one)], boxes[id(other)])
+            if overlap(boxes[id(one)], boxes[id(other)])
         ]
     return found
-
-
-# ---- a second drawing for a phone ----
-
-
-def narrow(fig: Figure, width: float = NARROW) -> bool:
-    """Whether a figure could be made as narrow as a phone; its panels then stand below each other.
-
-    The figure is changed either way. Not for figures that are narrow already.
-    """
-    old_width, old_height = fig.get_size_inches()
-    panels: list[Any] = [ax for ax in fig.axes if ax.get_subplotspec() is not None]
-    if old_width <= 1.25 * width or not panels or fig.subfigs:
-        return False
-    grid = panels[0].get_subplotspec().get_gridspec()
-    places = [ax.get_subplotspec() for ax in panels]
-    if any(place.get_gridspec() is not grid or place.num1 != place.num2 for place in places):
-        return False
-    cells = sorted({place.num1 for place in places})
-    if grid.ncols > 1:
-        stack = GridSpec(len(cells), 1, figure=fig)
-        for ax, place in zip(panels, places, strict=True):
-            ax.set_subplotspec(stack[cells.index(place.num1)])
-            if len(ax.get_shared_y_axes().get_siblings(ax)) > 1 and ax.yaxis.get_ticks_position() != "right":
-                ax.tick_params(which="both", labelleft=True)
-    panel = old_height / grid.nrows
-    if any(ax.get_aspect() != "auto" for ax in panels):
-        panel *= min(1.0, width / (old_width / grid.ncols))
-    elif grid.ncols > 1:
-        panel = min(panel, 0.75 * width)
-    fig.set_size_inches(width, panel * len(cells) if grid.ncols > 1 else panel * grid.nrows)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # a layout that matplotlib had to give up
-        try:
-            _wrap_long_texts(fig)
-            return not text_faults(fig, strict=True)
-        except UserWarning:
-            return False
-
-
-def _wrap_long_texts(fig: Figure) -> None:
-    """Break titles and labels of axes that are longer than the canvas is wide."""
-    fig.canvas.draw()
-    for ax in fig.axes:
-        places = {name: ax.get_title(loc=name) for name in ("left", "center", "right")}
-        texts = [text for text in ax.findobj(Text) if text.get_text() in filter(None, places.values())]
-        middle = (ax.bbox.x0 + ax.bbox.x1) / 2
-        beside = 2 * min(middle, fig.bbox.width - middle)  # a label is centered below its axes
-        rooms = [(title, fig.bbox.width - ax.bbox.x0) for title in texts] + [(ax.xaxis.label, beside)]
-        for text, room in rooms:
-            box = Text.get_window_extent(text)
-            if _seen(text) and box.width > room - 4:
-                letters = max(len(line) for line in text.get_text().splitlines())
-                text.set_text(textwrap.fill(text.get_text(), max(12, int(letters * (room - 4) / box.width) - 1)))
 
 
 # ---- SVG ----
@@ -187,7 +132,7 @@ def _marks(artist: Artist) -> int:
 
 def _rasterize(fig: Figure, most: int = MAX_MARKS) -> None:
     """Let clouds of marks become pictures inside the drawing: thousands of circles would weigh more."""
-    artists = [artist for ax in _axes(fig) for artist in (*ax.lines, *ax.collections, *ax.patches)]
+    artists = [artist for ax in all_axes(fig) for artist in (*ax.lines, *ax.collections, *ax.patches)]
     counts = {artist: _marks(artist) for artist in artists}
     if sum(counts.values()) > most:
         many = most // 10 if any(count > most // 10 for count in counts.values()) else 0

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
-from llmrec_lite import pictures
+from llmrec_lite import phone, pictures
 from llmrec_lite.errors import SettingError
 from llmrec_lite.evaluate import Report
 from llmrec_lite.pictures import FigureWarning
@@ -77,7 +77,7 @@ def show(fig: Figure, alt: str, caption: str | None = None) -> None:
         warnings.warn(f"a text of the figure is {fault}", FigureWarning, stacklevel=2)
     width = round(fig.get_figwidth() * 100)
     drawings = f'<div class="wide" style="max-width:{width}px">{pictures.svg(fig, alt)}</div>'
-    small = width > 450 and pictures.narrow(fig)
+    small = width > 450 and phone.narrow(fig)
     if small:
         drawings += f'<div class="narrow" style="display:none">{pictures.svg(fig, alt)}</div>'
     plt.close(fig)

@@ -93,58 +93,6 @@ def test_texts_over_each_other_count_only_where_asked():
     assert pictures.text_faults(fig, strict=True)
 
 
-# ---- a drawing for a phone ----
-
-
-def test_panels_stand_below_each_other_on_a_phone():
-    fig, axes = plt.subplots(1, 3, figsize=(9, 3), sharey=True)
-    for ax in axes:
-        ax.plot([1, 2])
-    assert pictures.narrow(fig)
-    assert fig.get_figwidth() == pictures.NARROW
-    fig.canvas.draw()
-    boxes = [ax.get_position() for ax in axes]
-    assert boxes[0].y0 > boxes[1].y1
-    assert boxes[1].y0 > boxes[2].y1
-    assert all(tick.label1.get_visible() for ax in axes for tick in ax.yaxis.get_major_ticks())
-
-
-def test_long_titles_are_broken():
-    fig = bars(title="With few ratings, counting beats comparing, in every split of the data")
-    assert pictures.narrow(fig)
-    assert "\n" in fig.axes[0].get_title(loc="left")
-
-
-def test_a_label_below_axes_that_stand_to_the_right_is_broken():
-    fig, ax = plt.subplots(figsize=(7, 3))
-    ax.barh(["a long name of a model", "another long name of one"], [1, 2])
-    ax.set_xlabel("share of the list that has the genres")  # room on the left, none on the right
-    assert pictures.narrow(fig)
-    assert "\n" in ax.get_xlabel()
-
-
-def test_what_would_collide_has_no_drawing_for_a_phone():
-    fig, ax = plt.subplots(figsize=(9, 3))
-    ax.plot(range(9))
-    ax.set_xticks(range(9), ["a long name"] * 9)
-    assert not pictures.narrow(fig)
-
-
-@pytest.mark.parametrize("size", [(4, 2), (3.6, 3)])
-def test_a_narrow_figure_needs_no_second_drawing(size):
-    fig, ax = plt.subplots(figsize=size)
-    ax.plot([1, 2])
-    assert not pictures.narrow(fig)
-    assert tuple(fig.get_size_inches()) == size
-
-
-def test_the_aspect_of_pictures_holds():
-    fig, ax = plt.subplots(figsize=(7.2, 7.2))
-    ax.imshow(np.eye(3))
-    assert pictures.narrow(fig)
-    assert fig.get_figheight() == pytest.approx(3.6)
-
-
 # ---- SVG ----
 
 

@@ -48,10 +48,11 @@ def test_show_gives_a_drawing_with_description_and_caption_and_closes_it(shown):
 
 
 def test_a_wide_figure_is_drawn_for_the_phone_too(shown):
-    for ticks in (["a", "b"], ["a rather long name of a model"] * 2):
+    for names in (["a", "b"], ["a name that is as long as the panel is wide"] * 20):
         fig, ax = plt.subplots(figsize=(7.2, 3))
         ax.plot([1, 2])
-        ax.set_xticks([0, 1], ticks)
+        for name in names:
+            ax.text(0.5, 1.5, name)
         plots.show(fig, "A line")
     fits, collides = (BeautifulSoup(page, "html.parser") for page in shown)
     assert len(fits.select(".narrow svg")) == 1

@@ -125,3 +125,18 @@ def test_a_table_in_a_closed_fold_fits_once_it_is_open(shown, page):
     page.locator("summary").click()
     page.wait_for_timeout(100)
     assert "headed" in page.eval_on_selector("table", "table => table.className")
+
+
+@pytest.mark.parametrize(("markup", "width"), [(SMALL, 390), (SQUEEZED, 1280), (COUNTS, 390), (LONG, 390)])
+def test_words_and_numbers_do_not_touch_the_edges_of_a_table(shown, page, markup, width):
+    shown(markup, width)
+    edges = """table => {
+      const box = table.getBoundingClientRect();
+      const cells = [...table.querySelectorAll('tbody :is(th, td)')].map(cell => {
+        const range = document.createRange();
+        range.selectNodeContents(cell);
+        return range.getBoundingClientRect();
+      });
+      return Math.min(...cells.flatMap(one => [one.left - box.left, box.right - one.right]));
+    }"""
+    assert page.eval_on_selector("table", edges) >= 3
