@@ -163,6 +163,8 @@ def move_labels(fig: Figure, before: Mapping[int, int]) -> None:
         before: what `covered` found in the wide figure: what a label covered there it may cover here.
     """
     for ax in all_axes(fig):
+        if not ax.axison:
+            continue  # a diagram, whose words stand where they belong
         mine = [text for text in ax.texts if seen(text)]
         squeezed = ax.bbox.width < 0.5 * fig.bbox.width
         if squeezed:
@@ -173,7 +175,7 @@ def move_labels(fig: Figure, before: Mapping[int, int]) -> None:
         points = ink(ax)
         boxes = {id(text): box for text, box in seen_texts(fig)}
         bad = [text for text in mine if _cost(fig, text, points, boxes) > FREE]
-        lost = [text for text in bad if not _move(fig, text, points, boxes)]
+        lost = [text for text in bad if not _move(fig, ax, text, points, boxes)]
         failed = [text for text in lost if _cost(fig, text, points, boxes) > before.get(id(text), 0) + FREE]
         if failed:
             _as_legend(fig, ax, mine)
@@ -187,7 +189,7 @@ def _cost(fig: Figure, text: Text, points: np.ndarray, boxes: Mapping[int, Bbox]
     return _inside(points, box) + 100.0 * (touched + (not _holds(canvas, box)))
 
 
-def _move(fig: Figure, text: Text, points: np.ndarray, boxes: dict[int, Bbox]) -> bool:
+def _move(fig: Figure, ax: Any, text: Text, points: np.ndarray, boxes: dict[int, Bbox]) -> bool:
     """Whether a place without fault was found near a label's own; `boxes` then have it there."""
     transform, old = text.get_transform(), text.get_position()
     try:
@@ -199,7 +201,10 @@ def _move(fig: Figure, text: Text, points: np.ndarray, boxes: dict[int, Bbox]) -
     line = float(text.get_fontsize()) * fig.dpi / 72
     across = {0.0, *inward, *(sign * share * box.width for sign in (-1, 1) for share in (0.25, 0.5, 0.75, 1.0))}
     down = [sign * share * line for sign in (-1, 1) for share in (0.0, 0.4, 0.8, 1.2, 1.6, 2.0)]
-    tries = sorted(product(across, down), key=lambda shift: abs(shift[0]) * 0.7 + abs(shift[1]))
+    left = min(box.x0, ax.bbox.x0)  # over the axis is the last resort
+    tries = sorted(
+        product(across, down), key=lambda shift: (box.x0 + shift[0] < left, abs(shift[0]) * 0.7 + abs(shift[1]))
+    )
     for shift in tries:
         text.set_position(tuple(transform.inverted().transform(start + np.array(shift))))
         if _cost(fig, text, points, boxes) == 0:

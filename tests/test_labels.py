@@ -124,6 +124,14 @@ def test_a_label_on_its_bar_stays():
     assert label.get_position() == (1, 1)
 
 
+def test_words_of_a_diagram_stay_where_they_belong():
+    fig, ax = plt.subplots(figsize=(7, 3))
+    ax.axis("off")
+    words = [ax.text(place, 0.5, "a box with a name") for place in (0.0, 0.3, 0.6)]
+    assert not phone.narrow(fig)
+    assert [word.get_position() for word in words] == [(0.0, 0.5), (0.3, 0.5), (0.6, 0.5)]
+
+
 def test_a_panel_grows_and_its_neighbors_do_not():
     fig, axes = plt.subplots(2, 1, figsize=(4, 4), gridspec_kw={"height_ratios": [1.9, 1.9]})
     fig.canvas.draw()
