@@ -1,7 +1,7 @@
 """What several test modules share: the real data once a session, and a small made-up crowd."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.node.get_closest_marker("gpu"):
         monkeypatch.delenv("LLMREC_DEVICE")
+
+
+@pytest.fixture
+def book_style() -> Iterator[None]:
+    """The style of the book's figures, without a window, and no figure left open."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    from llmrec_lite import plots
+
+    with mpl.rc_context({"backend": "agg"}):
+        plots.use_style()
+        yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,7 @@ from matplotlib.text import Text
 
 from llmrec_lite import labels, phone, plots
 
-
-@pytest.fixture(autouse=True)
-def _style_of_the_book():
-    with mpl.rc_context({"backend": "agg"}):
-        plots.use_style()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("book_style")
 
 
 def names(legend):

@@ -1,6 +1,5 @@
 """Figures for a phone: one column, nothing cut off, nothing printed over anything."""
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -13,12 +12,7 @@ from llmrec_lite import phone, pictures, plots
 LONG = ["Star Trek: The Wrath of Khan (1982)", "Willy Wonka and the Chocolate Factory (1971)", "Kingpin (1996)"]
 
 
-@pytest.fixture(autouse=True)
-def _style_of_the_book():
-    with mpl.rc_context({"backend": "agg"}):
-        plots.use_style()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("book_style")
 
 
 def lines(text: str) -> int:

@@ -3,7 +3,6 @@
 import re
 import xml.etree.ElementTree as ET
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -13,12 +12,7 @@ from llmrec_lite import pictures, plots
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.fixture(autouse=True)
-def _style_of_the_book():
-    with mpl.rc_context({"backend": "agg"}):
-        plots.use_style()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("book_style")
 
 
 def bars(**settings):

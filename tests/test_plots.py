@@ -10,13 +10,7 @@ from bs4 import BeautifulSoup
 from llmrec_lite import Report, plots
 from llmrec_lite.errors import SettingError
 
-
-@pytest.fixture(autouse=True)
-def _no_window_and_no_figure_left():
-    with mpl.rc_context({"backend": "agg"}):
-        plots.use_style()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("book_style")
 
 
 @pytest.fixture

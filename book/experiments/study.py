@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -182,13 +182,13 @@ class Fold:
         """Return the network that all learners begin with."""
         return RatingNetwork(self.features.shape[1], seed=self.seed)
 
-    def to_learn(self, order: HistoryOrder, users: Container[int] | None = None) -> dict[int, list[Task]]:
+    def to_learn(self, order: HistoryOrder) -> dict[int, list[Task]]:
         """Return the tasks of meta-train users for each K: queries of 10 to `MAX_QUERY` ratings after the 20th."""
         found: dict[int, list[Task]] = {}
         for own, features in self.parts:
             made = nested_tasks(own, SHOTS, MAX_QUERY, self.seed, order, features, min_query=QUERY)
             for k, tasks in made.items():
-                found.setdefault(k, []).extend(t for t in tasks if users is None or t.task_id in users)
+                found.setdefault(k, []).extend(tasks)
         return found
 
     def to_stop(self, order: HistoryOrder) -> list[Task]:

@@ -83,7 +83,7 @@ class ClosedFormHead(MetaLearner):
 
     def posterior_predictive(self, batch: Batch, likelihood_weight: float = 1.0) -> tuple[Tensor, Tensor]:
         """Mean and variance of each rating of the queries given the supports, (tasks, q) each."""
-        query = self._represented(self.weights_, batch.query_x)
+        query = self._represented(batch.query_x)
         scaled, cross, solved = self._solved(batch, query, likelihood_weight)
         mean = self.body.baseline(batch.query_x) + query @ self._prior_mean()
         explained = (cross * solved[..., 1:].mT).sum(-1)
@@ -92,7 +92,7 @@ class ClosedFormHead(MetaLearner):
     def _solved(self, batch: Batch, query: Tensor, likelihood_weight: float) -> tuple[Tensor, Tensor, Tensor]:
         """Return Q, Q S', (tasks, q, k), and (S S' + v I)^-1 (r, S Q'), (tasks, k, 1 + q)."""
         root, mask = self.prior_root(), batch.support_mask
-        support = self._represented(self.weights_, batch.support_x) * mask[..., None]
+        support = self._represented(batch.support_x) * mask[..., None]
         expected = self.body.baseline(batch.support_x) + support @ self._prior_mean()
         deviations = torch.where(mask, batch.support_y - expected, 0)
         scaled, known = query @ root, support @ root
@@ -100,9 +100,9 @@ class ClosedFormHead(MetaLearner):
         gram = known @ known.mT + self.noise() / likelihood_weight * torch.eye(mask.shape[1], dtype=known.dtype)
         return scaled, cross, torch.linalg.solve(gram, torch.cat([deviations[..., None], cross.mT], -1))
 
-    def _represented(self, weights: Weights, x: Tensor) -> Tensor:
+    def _represented(self, x: Tensor) -> Tensor:
         """(tasks, k, d) -> (tasks, k, 1 + h), a constant first."""
-        states = self.body.represent(weights, x)
+        states = self.body.represent(self.weights_, x)
         return torch.cat([torch.ones_like(states[..., :1]), states], -1)
 
     def _prior_mean(self) -> Tensor:
